@@ -1,0 +1,1 @@
+//! What stands around an S-CSCF: HSS, UE, load generator.

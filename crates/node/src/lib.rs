@@ -1,0 +1,1 @@
+//! The shell: actix actors, sockets, clock, configuration.

@@ -1,0 +1,1 @@
+//! SIP as values: messages, headers, URIs, transactions, dialogs, reginfo.

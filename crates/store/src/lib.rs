@@ -1,0 +1,1 @@
+//! Where users outlive their actors: the trait, its in-memory kind, one contract for all kinds.
