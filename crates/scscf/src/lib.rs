@@ -1,9 +1,24 @@
 //! The S-CSCF as a value: the procedures of TS 24.229 §5.4 over one private user identity.
 
 pub mod cx;
+pub mod effect;
+pub mod event;
 pub mod identity;
 pub mod moment;
+pub mod policy;
 pub mod profile;
+pub mod rejection;
+pub mod token;
+pub mod user;
+pub mod view;
 
+pub use effect::{Effect, Outcome, Save, Told};
+pub use event::{
+    AskTx, AttemptId, CxPurpose, CxTx, Event, Purpose, Reply, ServerTx, SharedContact, Source,
+    SubscriptionId, Trigger,
+};
 pub use identity::{Impi, Impu};
 pub use moment::{Moment, Seed, Span, Timestamp};
+pub use policy::Policy;
+pub use rejection::{Rejection, Remedy};
+pub use user::User;
