@@ -1,1 +1,44 @@
 //! SIP as values: messages, headers, URIs, transactions, dialogs, reginfo.
+//!
+//! A [`Message`] is the octets that came in and an index over them. Accessors read on demand, edits splice, and what nobody
+//! edits leaves exactly as it came. Nothing here does input or output, reads a clock or draws a random number.
+
+pub mod builder;
+pub mod dialog;
+pub mod edit;
+pub mod error;
+pub mod framing;
+pub mod header;
+pub mod headers;
+mod lexis;
+pub mod limits;
+pub mod message;
+pub mod method;
+pub mod name;
+mod parse;
+mod refusal;
+pub mod reginfo;
+pub mod status;
+pub mod transaction;
+pub mod uri;
+pub mod validate;
+
+pub use builder::{Builder, ResponseBuilder};
+pub use edit::{Edit, RequestEdit, ResponseEdit};
+pub use error::{Malformed, ParseError, UriError};
+pub use framing::{Frame, Framer};
+pub use header::{
+    address::{Contacts, NameAddr},
+    charging::ChargingVector,
+    cseq::CSeq,
+    digest::Digest,
+    event::{Event, SubscriptionState, Substate},
+    params::Params,
+    via::{Transport, Via},
+};
+pub use headers::Headers;
+pub use message::{Message, Request, Response};
+pub use method::Method;
+pub use name::Name;
+pub use status::Status;
+pub use uri::{Scheme, Uri};

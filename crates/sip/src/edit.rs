@@ -1,0 +1,270 @@
+//! RFC 3261 §16.6, §16.7 — changes to a message in transit. What is not changed is copied as it came.
+
+use crate::{
+    Headers, Name, Request, Response, Uri,
+    builder::{Body, Raw},
+    header::via,
+    headers::Line,
+    lexis, parse,
+};
+use smallvec::SmallVec;
+use std::{fmt::Display, net::IpAddr};
+
+/// Changes to the headers and the body of a message, collected and then applied at once.
+pub struct Edit {
+    source: Headers,
+    slots: SmallVec<[Slot; 32]>,
+    fresh: Raw,
+    uri: Option<Uri>,
+    body: Option<Body>,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    name: Option<Name>,
+    line: Source,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Kept(u16),
+    Fresh(u32, u32),
+}
+
+impl Edit {
+    fn new(source: Headers) -> Self {
+        let slots = source
+            .index
+            .lines
+            .iter()
+            .enumerate()
+            .map(|(i, line)| Slot { name: line.name, line: Source::Kept(i as u16) })
+            .collect();
+        Self { source, slots, fresh: Raw::default(), uri: None, body: None }
+    }
+
+    fn fresh(&mut self, name: Name, value: impl Display) -> Slot {
+        let from = self.fresh.0.len() as u32;
+        self.fresh.line(name.as_str(), value);
+        Slot { name: Some(name), line: Source::Fresh(from, self.fresh.0.len() as u32) }
+    }
+
+    fn first(&self, name: Name) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.name == Some(name))
+    }
+
+    /// Adds a line above all lines of that name; a Via above everything, another first one below the Vias.
+    pub fn push_top(&mut self, name: Name, value: impl Display) {
+        let slot = self.fresh(name, value);
+        let at = self.first(name).unwrap_or_else(|| {
+            let vias =
+                self.slots.iter().rposition(|slot| slot.name == Some(Name::Via)).map_or(0, |at| at + 1);
+            if name == Name::Via { 0 } else { vias }
+        });
+        self.slots.insert(at, slot);
+    }
+
+    /// Adds a line below all lines of that name; the first one at the end.
+    pub fn append(&mut self, name: Name, value: impl Display) {
+        let slot = self.fresh(name, value);
+        let last = self.slots.iter().rposition(|slot| slot.name == Some(name));
+        self.slots.insert(last.map_or(self.slots.len(), |at| at + 1), slot);
+    }
+
+    /// Leaves exactly one line of that name, where the first stood, or at the end.
+    pub fn replace(&mut self, name: Name, value: impl Display) {
+        let slot = self.fresh(name, value);
+        match self.first(name) {
+            Some(at) => {
+                self.slots[at] = slot;
+                let mut i = 0;
+                self.slots.retain(|slot| {
+                    let keep = i <= at || slot.name != Some(name);
+                    i += 1;
+                    keep
+                });
+            }
+            None => self.slots.push(slot),
+        }
+    }
+
+    /// Removes all lines of that name.
+    pub fn remove(&mut self, name: Name) {
+        self.slots.retain(|slot| slot.name != Some(name));
+    }
+
+    /// Removes all lines of a name by its text, in any case.
+    pub fn remove_named(&mut self, name: &str) {
+        if let Some(known) = Name::of(name.as_bytes()) {
+            return self.remove(known);
+        }
+        let Self { source, slots, .. } = self;
+        slots.retain(|slot| match slot.line {
+            Source::Kept(i) => {
+                let line = &source.index.lines[usize::from(i)];
+                let octets = source.octets((line.start, line.start + u32::from(line.name_len)));
+                !octets.eq_ignore_ascii_case(name.as_bytes())
+            }
+            Source::Fresh(..) => true,
+        });
+    }
+
+    /// Removes the first comma-separated value of that name, with its line if it was the only one there.
+    pub fn remove_top_value(&mut self, name: Name) {
+        let Some(at) = self.first(name) else { return };
+        let value = self.value_octets(self.slots[at]);
+        let rest =
+            lexis::find_separator(value, 0, b',').map(|comma| value[comma + 1..].trim_ascii().to_vec());
+        self.set_octets(at, name, rest);
+    }
+
+    fn set_octets(&mut self, at: usize, name: Name, value: Option<Vec<u8>>) {
+        match value.filter(|value| !value.is_empty()) {
+            Some(value) => {
+                let from = self.fresh.0.len() as u32;
+                self.fresh.octets(name, &value);
+                self.slots[at] =
+                    Slot { name: Some(name), line: Source::Fresh(from, self.fresh.0.len() as u32) };
+            }
+            None => {
+                self.slots.remove(at);
+            }
+        }
+    }
+
+    fn kept(&self, i: u16) -> &Line {
+        &self.source.index.lines[usize::from(i)]
+    }
+
+    fn value_octets(&self, slot: Slot) -> &[u8] {
+        match slot.line {
+            Source::Kept(i) => self.source.octets(self.kept(i).value_span()),
+            Source::Fresh(from, to) => {
+                let line = &self.fresh.0[from as usize..to as usize];
+                let colon = memchr::memchr(b':', line).map_or(0, |colon| colon + 1);
+                line[colon..].trim_ascii()
+            }
+        }
+    }
+
+    /// RFC 3261 §18.2.1, RFC 3581 §4: writes where the request came from into its top Via, `received` when sent-by does
+    /// not say so or `rport` is given, `rport` when given. Other values and parameters stay as they came.
+    pub fn top_via_received(&mut self, ip: IpAddr, rport: Option<u16>) {
+        let Some(at) = self.first(Name::Via) else { return };
+        let value = self.value_octets(self.slots[at]);
+        let Ok(text) = std::str::from_utf8(value) else { return };
+        let (top, rest) = match lexis::find_separator(text.as_bytes(), 0, b',') {
+            Some(comma) => (&text[..comma], &text[comma..]),
+            None => (text, ""),
+        };
+        let top = lexis::unfold(lexis::trim(top));
+        let Ok(spans) = via::scan(&top) else { return };
+        let (from, to) = spans.host();
+        let host = top[from..to].trim_start_matches('[').trim_end_matches(']');
+        let mut params = crate::Params::parse(&top[spans.params()..]).unwrap_or_default();
+        params.remove("received");
+        let says_so = host.parse::<IpAddr>().is_ok_and(|host| host == ip);
+        if !says_so || rport.is_some() {
+            params.insert("received", &ip.to_string());
+        }
+        if let Some(port) = rport {
+            params.insert("rport", &port.to_string());
+        }
+        let value = format!("{}{params}{rest}", &top[..spans.params()].trim_end());
+        self.set_octets(at, Name::Via, Some(value.into_bytes()));
+    }
+
+    /// Replaces the body with Content-Type and Content-Length.
+    pub fn body(&mut self, content_type: &str, body: &[u8]) {
+        self.body = Some(Body { content_type: content_type.into(), octets: body.to_vec() });
+    }
+
+    fn finish(mut self) -> Headers {
+        if let Some(body) = self.body.take() {
+            if body.octets.is_empty() {
+                self.remove(Name::ContentType);
+            } else {
+                self.replace(Name::ContentType, &body.content_type);
+            }
+            self.replace(Name::ContentLength, body.octets.len());
+            self.body = Some(body);
+        }
+        let source = &self.source;
+        let mut out = Vec::with_capacity(source.bytes.len() + self.fresh.0.len() + 64);
+        let first_line = source.index.lines.first().map_or(source.index.head_end, |line| line.start);
+        match (&self.uri, &source.index.start) {
+            (Some(uri), crate::headers::Start::Request { uri: (from, to), .. }) => {
+                out.extend_from_slice(source.octets((0, *from)));
+                out.extend_from_slice(uri.as_str().as_bytes());
+                out.extend_from_slice(source.octets((*to, first_line)));
+            }
+            _ => out.extend_from_slice(source.octets((0, first_line))),
+        }
+        // Neighbours that stay neighbours are copied in one piece.
+        let mut run: Option<(u32, u32)> = None;
+        for slot in &self.slots {
+            match (slot.line, run) {
+                (Source::Kept(i), Some((from, to))) if self.kept(i).start == to => {
+                    run = Some((from, self.kept(i).span().1));
+                }
+                (Source::Kept(i), _) => {
+                    out.extend_from_slice(run.map_or(&[], |span| source.octets(span)));
+                    run = Some(self.kept(i).span());
+                }
+                (Source::Fresh(from, to), _) => {
+                    out.extend_from_slice(run.take().map_or(&[], |span| source.octets(span)));
+                    out.extend_from_slice(&self.fresh.0[from as usize..to as usize]);
+                }
+            }
+        }
+        out.extend_from_slice(run.map_or(&[], |span| source.octets(span)));
+        out.extend_from_slice(b"\r\n");
+        match &self.body {
+            Some(body) => out.extend_from_slice(&body.octets),
+            None => out.extend_from_slice(source.body()),
+        }
+        parse::built(out).unwrap_or_else(|_| self.source.clone())
+    }
+}
+
+macro_rules! edit_of {
+    ($edit:ident, $message:ident, $what:literal) => {
+        #[doc = concat!("An [`Edit`] of a ", $what, ".")]
+        pub struct $edit(Edit);
+
+        impl $edit {
+            pub(crate) fn new(message: $message) -> Self {
+                Self(Edit::new(message.0))
+            }
+
+            #[doc = concat!("The changed ", $what, ".")]
+            pub fn finish(self) -> $message {
+                $message(self.0.finish())
+            }
+        }
+
+        impl std::ops::Deref for $edit {
+            type Target = Edit;
+
+            fn deref(&self) -> &Edit {
+                &self.0
+            }
+        }
+
+        impl std::ops::DerefMut for $edit {
+            fn deref_mut(&mut self) -> &mut Edit {
+                &mut self.0
+            }
+        }
+    };
+}
+
+edit_of!(RequestEdit, Request, "request");
+edit_of!(ResponseEdit, Response, "response");
+
+impl RequestEdit {
+    /// Replaces the Request-URI.
+    pub fn uri(&mut self, uri: &Uri) {
+        self.0.uri = Some(uri.clone());
+    }
+}

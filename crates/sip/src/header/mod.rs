@@ -1,0 +1,9 @@
+//! RFC 3261 §20 — header fields as values.
+
+pub mod address;
+pub mod charging;
+pub mod cseq;
+pub mod digest;
+pub mod event;
+pub mod params;
+pub mod via;

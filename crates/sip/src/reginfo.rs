@@ -1,0 +1,1 @@
+//! RFC 3680 §5 — registration information documents.
