@@ -1,1 +1,7 @@
-//! End to end: real sockets, real processes.
+//! End to end: real sockets, real processes. Files are named for flows.
+#![allow(clippy::unwrap_used)]
+
+mod attack;
+mod hostile;
+mod reauthentication;
+mod registration;

@@ -1,0 +1,205 @@
+//! Processes under test.
+
+use crate::{eventually, http};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// The binary under test: `ROLLCALL_BIN`, or built now.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY
+        .get_or_init(|| {
+            if let Some(path) = std::env::var_os("ROLLCALL_BIN") {
+                return PathBuf::from(path);
+            }
+            let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            let status = Command::new(env!("CARGO"))
+                .args(["build", "--quiet", "--release", "--bin", "rollcall"])
+                .current_dir(&root)
+                .status();
+            assert!(status.is_ok_and(|status| status.success()), "the binary under test does not build");
+            let target =
+                std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+            target.join("release/rollcall")
+        })
+        .clone()
+}
+
+/// A port of 127.0.0.1 that was free for UDP and TCP a moment ago.
+///
+/// # Panics
+/// If none is found.
+pub fn free_port() -> u16 {
+    for _ in 0..100 {
+        let Ok(tcp) = TcpListener::bind("127.0.0.1:0") else { continue };
+        let Ok(address) = tcp.local_addr() else { continue };
+        if UdpSocket::bind(address).is_ok() {
+            return address.port();
+        }
+    }
+    panic!("no free port on 127.0.0.1");
+}
+
+/// A child process that ends with its owner, and whose output is kept.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    output: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    /// Starts the binary under test.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(binary());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(environment.iter().copied());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
+        let output = Arc::new(Mutex::new(Vec::new()));
+        for stream in [
+            child.stdout.take().map(|stream| Box::new(stream) as Box<dyn std::io::Read + Send>),
+            child.stderr.take().map(|stream| Box::new(stream) as Box<dyn std::io::Read + Send>),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            let output = Arc::clone(&output);
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    if let Ok(mut output) = output.lock() {
+                        output.push(line);
+                    }
+                }
+            });
+        }
+        Self { child, output }
+    }
+
+    /// Process identifier.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lines written so far, both streams.
+    pub fn output(&self) -> Vec<String> {
+        self.output.lock().map(|output| output.clone()).unwrap_or_default()
+    }
+
+    /// Whether it still runs.
+    pub fn running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Asks it to end (SIGTERM) and waits; the exit code, or `None` if it had to be killed.
+    pub fn terminate(&mut self, within: Duration) -> Option<i32> {
+        self.signal("TERM");
+        let code = eventually(within, || self.child.try_wait().ok().flatten());
+        if code.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        code.map(|status| status.code().unwrap_or(-1))
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let _ = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+    }
+
+    /// Processor time used so far, in seconds, and resident memory, in octets.
+    pub fn usage(&self) -> (f64, u64) {
+        let pid = self.child.id();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+        let pages = statm.split_whitespace().nth(1).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        ((ticks(11) + ticks(12)) as f64 / 100.0, pages * 4096)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.running() {
+            self.terminate(Duration::from_secs(3));
+        }
+        if std::thread::panicking() {
+            for line in self.output() {
+                eprintln!("[{}] {line}", self.child.id());
+            }
+        }
+    }
+}
+
+/// `rollcall lab`: one node and its HSS.
+#[derive(Debug)]
+pub struct Lab {
+    /// The process.
+    pub process: Process,
+    /// SIP, UDP and TCP.
+    pub sip: SocketAddr,
+    /// `http://…` of the node.
+    pub api: String,
+    /// `http://…` of the HSS.
+    pub hss: String,
+    /// How long it took to become ready.
+    pub ready_after: Duration,
+}
+
+impl Lab {
+    /// Starts a lab with further arguments and environment, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it is not ready within 20 s.
+    pub fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let begun = Instant::now();
+        let ports: Vec<String> = (0..4).map(|_| free_port().to_string()).collect();
+        let mut all = vec![
+            "lab",
+            "--sip-port",
+            &ports[0],
+            "--http-port",
+            &ports[1],
+            "--hss-http-port",
+            &ports[2],
+            "--diameter-port",
+            &ports[3],
+        ];
+        all.extend_from_slice(arguments);
+        let mut process = Process::start(&all, environment);
+        let api = format!("http://127.0.0.1:{}", ports[1]);
+        let ready = eventually(Duration::from_secs(20), || {
+            assert!(process.running(), "the lab ended: {:?}", process.output());
+            matches!(http::get(&format!("{api}/readyz")), Ok((200, _))).then_some(())
+        });
+        assert!(ready.is_some(), "the lab is not ready: {:?}", process.output());
+        Self {
+            process,
+            sip: SocketAddr::from(([127, 0, 0, 1], ports[0].parse().unwrap_or(0))),
+            hss: format!("http://127.0.0.1:{}", ports[2]),
+            ready_after: begun.elapsed(),
+            api,
+        }
+    }
+
+    /// `GET /v1/users/{impi}` of a user of the lab's domain.
+    pub fn user(&self, name: &str) -> (u16, Value) {
+        http::get(&format!("{}/v1/users/{name}@{}", self.api, crate::DOMAIN)).unwrap_or((0, Value::Null))
+    }
+
+    /// `GET /subscribers/{impi}` of the HSS.
+    pub fn subscriber(&self, name: &str) -> Value {
+        http::get(&format!("{}/subscribers/{name}@{}", self.hss, crate::DOMAIN))
+            .map_or(Value::Null, |(_, body)| body)
+    }
+}

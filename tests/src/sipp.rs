@@ -1,0 +1,91 @@
+//! SIPp, a SIP client that nobody here wrote.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// One run of SIPp.
+#[derive(Debug)]
+pub struct Sipp {
+    scenario: PathBuf,
+    target: SocketAddr,
+    arguments: Vec<String>,
+    lines: Vec<String>,
+}
+
+/// What SIPp counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Successful calls.
+    pub successful: u64,
+    /// Failed calls.
+    pub failed: u64,
+    /// Retransmissions.
+    pub retransmissions: u64,
+}
+
+impl Sipp {
+    /// Runs `scenario` of `tests/sipp` against `target`.
+    pub fn new(scenario: &str, target: SocketAddr) -> Self {
+        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("sipp").join(scenario);
+        Self { scenario, target, arguments: Vec::new(), lines: Vec::new() }
+    }
+
+    /// Further arguments.
+    #[must_use]
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// One line of the injection file a call; fields separated by semicolons.
+    #[must_use]
+    pub fn lines(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.lines.extend(lines);
+        self
+    }
+
+    /// Runs to the end, one call a line, at `rate` calls a second.
+    ///
+    /// # Errors
+    /// If SIPp cannot be run or counts nothing.
+    pub fn run(self, rate: u32, within: Duration) -> anyhow::Result<Counted> {
+        let folder =
+            std::env::temp_dir().join(format!("rollcall-sipp-{}-{}", std::process::id(), crate::free_port()));
+        std::fs::create_dir_all(&folder)?;
+        let injection = folder.join("users.csv");
+        std::fs::write(&injection, format!("SEQUENTIAL\n{}\n", self.lines.join("\n")))?;
+        let statistics = folder.join("statistics.csv");
+        let output = Command::new("sipp")
+            .arg(self.target.to_string())
+            .args(["-sf", &self.scenario.display().to_string(), "-inf", &injection.display().to_string()])
+            .args(["-i", "127.0.0.1", "-m", &self.lines.len().to_string(), "-r", &rate.to_string()])
+            .args(["-trace_stat", "-stf", &statistics.display().to_string(), "-fd", "1", "-nostdin"])
+            .args(["-trace_err", "-error_file", &folder.join("errors.log").display().to_string()])
+            .args(["-timeout", &format!("{}s", within.as_secs()), "-timeout_error"])
+            .args(&self.arguments)
+            .current_dir(&folder)
+            .output()?;
+        let text = std::fs::read_to_string(&statistics)?;
+        let mut rows = text.lines().map(|line| line.split(';').collect::<Vec<_>>());
+        let header = rows.next().unwrap_or_default();
+        let last = rows.next_back().unwrap_or_default();
+        let count = |name: &str| {
+            let at = header.iter().position(|column| *column == name)?;
+            last.get(at)?.parse::<u64>().ok()
+        };
+        let counted = Counted {
+            successful: count("SuccessfulCall(C)").unwrap_or(0),
+            failed: count("FailedCall(C)").unwrap_or(u64::MAX),
+            retransmissions: count("Retransmissions(C)").unwrap_or(0),
+        };
+        if counted.failed > 0 || !output.status.success() {
+            let errors = std::fs::read_to_string(folder.join("errors.log")).unwrap_or_default();
+            let errors: String = errors.chars().take(4000).collect();
+            anyhow::bail!("sipp: {:?}, {counted:?}\n{errors}", output.status.code());
+        }
+        let _ = std::fs::remove_dir_all(&folder);
+        Ok(counted)
+    }
+}
