@@ -59,6 +59,8 @@ impl Builder {
 }
 
 impl ResponseBuilder {
+    // Names are an open list: what is not copied is left.
+    #[allow(clippy::wildcard_enum_match_arm)]
     pub(crate) fn new(request: &Request, status: Status, to_tag: &str) -> Self {
         let mut raw = Raw(Vec::with_capacity(512));
         let headers: &Headers = request;
