@@ -24,6 +24,7 @@ pub mod uri;
 pub mod validate;
 
 pub use builder::{Builder, ResponseBuilder};
+pub use dialog::Dialog;
 pub use edit::{Edit, RequestEdit, ResponseEdit};
 pub use error::{Malformed, ParseError, UriError};
 pub use framing::{Frame, Framer};
