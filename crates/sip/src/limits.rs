@@ -18,3 +18,5 @@ pub const ROUTES: usize = 32;
 pub const CONTACTS: usize = 10;
 /// Longest URI, in octets.
 pub const URI: usize = 1024;
+/// Most parameters of one digest challenge or answer.
+pub const DIGEST_PARAMS: usize = 64;

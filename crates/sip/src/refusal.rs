@@ -79,6 +79,9 @@ impl<'a> Iterator for Lines<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.starts_with(b"\r\n") || self.0.starts_with(b"\n") {
+            return None;
+        }
         let mut from = 0;
         loop {
             let rest = self.0.get(from..)?;
@@ -93,7 +96,7 @@ impl<'a> Iterator for Lines<'a> {
             }
             let line = self.0[..end].trim_ascii_end();
             self.0 = &self.0[end + 1..];
-            return (!line.is_empty()).then_some(line);
+            return Some(line);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! RFC 3261 §20.7, §20.44, RFC 3310 §3 — digest credentials and challenges as an ordered parameter list.
 
-use crate::{UriError, lexis};
+use crate::{UriError, lexis, limits};
 use std::fmt;
 
 /// The parameters of Authorization, WWW-Authenticate or Authentication-Info. Its Debug shows names, never values: among
@@ -40,7 +40,10 @@ impl Digest {
             if !lexis::is_token(name.as_bytes()) {
                 return Err(UriError("a digest parameter has a name"));
             }
-            if digest.get(name).is_some() {
+            if digest.0.len() == limits::DIGEST_PARAMS {
+                return Err(UriError("too many digest parameters"));
+            }
+            if digest.has(name) {
                 return Err(UriError("a digest parameter stands twice"));
             }
             let (value, quoted) = if value.starts_with('"') {
