@@ -1,0 +1,10 @@
+//! RFC 3261 §17, RFC 6026 — the four machines and their table, in virtual time.
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod limits;
+mod matching;
+mod properties;
+mod rig;
+mod routing;
+mod server;
