@@ -133,7 +133,7 @@ impl Rig {
     /// A response of the peer to `request`.
     pub(crate) fn reply(&mut self, request: &Request, code: u16) -> Vec<String> {
         let response = request.respond(status(code), "peer").finish();
-        self.receive_on(udp(), &String::from_utf8(response.as_bytes().to_vec()).unwrap())
+        self.receive_on(udp(), str::from_utf8(response.as_bytes()).unwrap())
     }
 
     pub(crate) fn cancel(&mut self, invite: u64, id: u64) -> Result<Vec<String>, Gone> {
