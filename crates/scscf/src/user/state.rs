@@ -206,6 +206,8 @@ pub struct InFlight {
     pub demand: bool,
     /// It was the last of its subscription.
     pub last: bool,
+    /// How many of the `departed` contacts, from the first, it tells.
+    pub told: u16,
 }
 
 /// Which dialect a reg-event dialog speaks (spec A.4).

@@ -1,0 +1,94 @@
+//! TS 24.229 §5.4.1, §5.4.2 — what an operator is shown of a user.
+
+use super::User;
+use crate::cx::Scheme;
+use crate::view::{
+    Authentication, Binding, Identity, LastNotify, Notified, Reauthentication, RegistrationState,
+    Subscription, View,
+};
+
+impl User {
+    /// The user as an operator sees it. Holds no secret.
+    pub fn view(&self) -> View {
+        let sets = || self.registration.sets.iter();
+        let state = |bound: bool| match bound {
+            true => RegistrationState::Registered,
+            false => RegistrationState::UnregisteredServices,
+        };
+        View {
+            impi: self.impi.as_str().into(),
+            state: match sets().next() {
+                None => RegistrationState::NotRegistered,
+                Some(_) => state(sets().any(|set| !set.bindings.is_empty())),
+            },
+            identities: sets()
+                .flat_map(|set| {
+                    let default = set.profile.default_identity().map(|identity| &identity.impu);
+                    let bound = !set.bindings.is_empty();
+                    set.profile.identities().map(move |identity| Identity {
+                        impu: identity.impu.as_str().into(),
+                        state: match identity.barred {
+                            true => RegistrationState::NotRegistered,
+                            false => state(bound),
+                        },
+                        barred: identity.barred,
+                        default: default == Some(&identity.impu),
+                    })
+                })
+                .collect(),
+            bindings: sets()
+                .flat_map(|set| &set.bindings)
+                .map(|binding| Binding {
+                    contact: binding.uri.as_str().into(),
+                    path: binding.path.iter().map(|hop| hop.as_ref().into()).collect(),
+                    expires_at: binding.expires_at,
+                    registered_at: binding.registered_at,
+                    instance_id: binding.instance_id.as_deref().map(Into::into),
+                    reg_id: binding.reg_id,
+                    call_id: binding.call_id.as_ref().into(),
+                    cseq: binding.cseq,
+                })
+                .collect(),
+            subscriptions: self
+                .subscriptions
+                .iter()
+                .map(|(id, subscription)| Subscription {
+                    id: format!("{:016x}", id.0),
+                    event: subscription.kind.token(),
+                    subscriber: subscription.subscriber_uri.as_ref().into(),
+                    kind: subscription.subscriber,
+                    expires_at: subscription.expires_at,
+                    version: subscription.version.checked_sub(1),
+                    last_notify: subscription.last_notify.map(|(at, status)| LastNotify { at, status }),
+                })
+                .collect(),
+            sessions: Vec::new(),
+            authentication: Authentication {
+                scheme: self.authentication.scheme.map(|scheme| match scheme {
+                    Scheme::AkaV1Md5 | Scheme::AkaV2Sha256 => "aka",
+                    Scheme::SipDigest => "digest",
+                    Scheme::NassBundled => "nass_bundled",
+                    Scheme::EarlyImsSecurity => "early_ims",
+                    Scheme::Unknown => "unknown",
+                }),
+                last_success_at: self.authentication.last_success,
+                challenges_outstanding: self.authentication.challenges.len(),
+                wrong_answers: self.authentication.wrong_answers,
+                resyncs: self.authentication.resyncs,
+            },
+            reauthentication: self.authentication.reauthentication.as_ref().map(|pending| Reauthentication {
+                by: pending.by.clone(),
+                reason: pending.reason.as_deref().map(Into::into),
+                since: pending.since,
+                deadline: pending.deadline,
+                phase: pending.phase,
+                notified: pending
+                    .notified
+                    .iter()
+                    .map(|(id, status)| Notified { subscription: format!("{:016x}", id.0), status: *status })
+                    .collect(),
+            }),
+            next_deadline: self.next_deadline(),
+        }
+    }
+}
