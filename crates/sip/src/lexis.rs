@@ -153,7 +153,8 @@ pub(crate) fn elements(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;
-        match find_separator(text.as_bytes(), 0, b',') {
+        let comma = memchr::memchr(b',', text.as_bytes());
+        match comma.and_then(|_| find_separator(text.as_bytes(), 0, b',')) {
             Some(comma) => {
                 rest = Some(&text[comma + 1..]);
                 Some(trim(&text[..comma]))
@@ -168,6 +169,9 @@ pub(crate) fn elements(text: &str) -> impl Iterator<Item = &str> {
 
 /// How many elements `elements` would find.
 pub(crate) fn count_elements(text: &[u8]) -> usize {
+    if memchr::memchr(b',', text).is_none() {
+        return 1;
+    }
     let mut count = 1;
     let mut from = 0;
     while let Some(comma) = find_separator(text, from, b',') {
@@ -192,14 +196,16 @@ pub(crate) fn unescape(inside: &str) -> Cow<'_, str> {
 
 /// Writes `text` as a quoted string.
 pub(crate) fn write_quoted(out: &mut impl std::fmt::Write, text: &str) -> std::fmt::Result {
-    out.write_char('"')?;
-    for c in text.chars() {
-        if c == '"' || c == '\\' {
-            out.write_char('\\')?;
-        }
-        out.write_char(c)?;
+    out.write_str("\"")?;
+    let mut rest = text;
+    while let Some(at) = memchr::memchr2(b'"', b'\\', rest.as_bytes()) {
+        out.write_str(&rest[..at])?;
+        out.write_str("\\")?;
+        out.write_str(&rest[at..=at])?;
+        rest = &rest[at + 1..];
     }
-    out.write_char('"')
+    out.write_str(rest)?;
+    out.write_str("\"")
 }
 
 /// A whole number of decimal digits and nothing else.

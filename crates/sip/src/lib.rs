@@ -10,6 +10,8 @@ pub mod error;
 pub mod framing;
 pub mod header;
 pub mod headers;
+#[cfg(feature = "interop")]
+pub mod interop;
 mod lexis;
 pub mod limits;
 pub mod message;

@@ -14,9 +14,11 @@ macro_rules! names {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
+            const TEXTS: &'static [&'static str] = &[$($text),*];
+
             /// The name as it is written, never compact.
             pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
+                Self::TEXTS[self as usize]
             }
 
             /// Its compact form, if it has one.
@@ -198,8 +200,9 @@ impl Name {
                 return None;
             }
             let name = Self::ALL[index as usize];
-            let same = |known: &str| known.as_bytes().eq_ignore_ascii_case(text);
-            if same(name.as_str()) || name.compact().is_some_and(same) {
+            let known = if text.len() == 1 { name.compact().unwrap_or("") } else { name.as_str() };
+            // Most senders write a name as the specifications do.
+            if known.as_bytes() == text || known.as_bytes().eq_ignore_ascii_case(text) {
                 return Some(name);
             }
             slot = (slot + 1) % SLOTS;
