@@ -1,10 +1,41 @@
 //! RFC 3261 §12 — dialogs.
 
-use crate::{Builder, Contacts, Headers, Malformed, Method, Name, NameAddr, Request, Uri};
+use crate::{Builder, Contacts, Headers, Malformed, Method, Name, NameAddr, Request, Response, Uri};
 use serde::{Deserialize, Serialize};
 
 /// Initial Max-Forwards of a request (RFC 3261 §8.1.1.6).
 const MAX_FORWARDS: u8 = 70;
+
+/// What names a dialog on our side.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DialogId {
+    /// Call-ID.
+    pub call_id: Box<str>,
+    /// Our tag.
+    pub local_tag: Box<str>,
+    /// The other side's tag; empty if it has none, as under RFC 2543.
+    pub remote_tag: Box<str>,
+}
+
+impl DialogId {
+    /// The dialog that a request we received names; `None` for one outside any dialog.
+    pub fn of_request(request: &Request) -> Option<Self> {
+        Some(Self {
+            call_id: request.call_id().into(),
+            local_tag: request.to_tag()?.into(),
+            remote_tag: request.from_tag().unwrap_or("").into(),
+        })
+    }
+
+    /// The dialog that a response we received names; `None` if it has no To tag.
+    pub fn of_response(response: &Response) -> Option<Self> {
+        Some(Self {
+            call_id: response.call_id().into(),
+            local_tag: response.from_tag().unwrap_or("").into(),
+            remote_tag: response.to_tag()?.into(),
+        })
+    }
+}
 
 /// One side of a dialog: what its next request needs to get to the other side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +86,37 @@ impl Dialog {
         })
     }
 
+    /// The dialog that `response` to our `request` creates, seen from our side (RFC 3261 §12.1.2).
+    ///
+    /// # Errors
+    /// No single Contact or no To tag in the response, or a Contact or Record-Route that cannot be read.
+    pub fn established(request: &Request, response: &Response) -> Result<Self, Malformed> {
+        let target = sole_contact(response)?
+            .ok_or(Malformed { header: Name::Contact, why: "a dialog needs exactly one contact" })?;
+        if response.to_tag().is_none() {
+            return Err(Malformed { header: Name::To, why: "a dialog needs a tag of the other side" });
+        }
+        let routes = response.addresses(Name::RecordRoute)?;
+        Ok(Self {
+            call_id: request.call_id().into(),
+            local: request.from(),
+            remote: response.to(),
+            target,
+            routes: routes.iter().rev().map(|route| route.to_string().into()).collect(),
+            local_cseq: request.cseq().number,
+            remote_cseq: 0,
+        })
+    }
+
+    /// What names it.
+    pub fn id(&self) -> DialogId {
+        DialogId {
+            call_id: self.call_id.clone(),
+            local_tag: self.local_tag().into(),
+            remote_tag: self.remote_tag().into(),
+        }
+    }
+
     /// Our tag.
     pub fn local_tag(&self) -> &str {
         self.local.tag().unwrap_or("")
@@ -99,6 +161,15 @@ impl Dialog {
     /// (RFC 3261 §12.2.1.1).
     pub fn request(&mut self, method: Method) -> Builder {
         self.local_cseq = self.local_cseq.saturating_add(1);
+        self.start(method, self.local_cseq)
+    }
+
+    /// Starts the ACK to a 2xx to our INVITE of that CSeq (RFC 3261 §13.2.2.4).
+    pub fn ack(&self, cseq: u32) -> Builder {
+        self.start(Method::Ack, cseq)
+    }
+
+    fn start(&self, method: Method, cseq: u32) -> Builder {
         let strict = self
             .routes
             .first()
@@ -117,7 +188,7 @@ impl Dialog {
             .header(Name::From, &self.local)
             .header(Name::To, &self.remote)
             .header(Name::CallId, &self.call_id)
-            .header(Name::CSeq, format_args!("{} {method}", self.local_cseq))
+            .header(Name::CSeq, format_args!("{cseq} {method}"))
     }
 }
 
@@ -178,6 +249,36 @@ mod tests {
         let ok = next.respond(Status::OK, "us").header(Name::Contact, "<sip:a@ue10>").finish();
         dialog.refresh_target(&ok);
         assert_eq!(dialog.target.as_str(), "sip:a@ue10");
+    }
+
+    #[test]
+    fn the_side_that_asked_reverses_the_routes() {
+        let request = subscribe("", 7, "<sip:a@ue>");
+        let response = request
+            .respond(Status::OK, "them")
+            .header(Name::RecordRoute, "<sip:p2;lr>, <sip:p1;lr>")
+            .header(Name::Contact, "<sip:scscf>")
+            .finish();
+        let mut dialog = Dialog::established(&request, &response).unwrap();
+        assert_eq!(dialog.id(), DialogId::of_response(&response).unwrap());
+        let ack = dialog.ack(7).finish();
+        assert_eq!((ack.cseq().number, ack.cseq().method, dialog.local_cseq), (7, Method::Ack, 7));
+        let next = dialog.request(Method::Subscribe).finish();
+        assert_eq!((next.uri_text(), next.cseq().number), ("sip:scscf", 8));
+        assert_eq!(next.values(Name::Route).collect::<Vec<_>>(), ["<sip:p1;lr>", "<sip:p2;lr>"]);
+        assert_eq!((next.from_tag(), next.to_tag()), (Some("ue"), Some("them")));
+
+        let untagged = request.respond(Status::OK, "").header(Name::Contact, "<sip:scscf>").finish();
+        assert!(Dialog::established(&request, &untagged).is_err());
+        let silent = request.respond(Status::OK, "them").finish();
+        assert!(Dialog::established(&request, &silent).is_err());
+    }
+
+    #[test]
+    fn both_sides_name_it() {
+        let dialog = Dialog::accepted(&subscribe("", 7, "<sip:a@ue>"), "us").unwrap();
+        assert_eq!(DialogId::of_request(&subscribe(";tag=us", 8, "<sip:a@ue>")), Some(dialog.id()));
+        assert_eq!(DialogId::of_request(&subscribe("", 8, "<sip:a@ue>")), None);
     }
 
     #[test]
