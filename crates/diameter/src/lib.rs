@@ -10,6 +10,7 @@ pub mod cx;
 pub mod framer;
 pub mod message;
 pub mod peer;
+pub mod pool;
 pub mod user_data;
 
 pub use avp::{Avp, AvpError, Avps, Writer};
