@@ -43,3 +43,42 @@ fn unsupported(request: &Request, name: Name, options: &[&str]) -> Option<Refusa
     let unknown: Vec<_> = request.values(name).filter(|tag| !known(tag)).collect();
     (!unknown.is_empty()).then(|| (Status::BAD_EXTENSION, Some((Name::Unsupported, unknown.join(", ")))))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::Uri;
+
+    fn request(uri: &str, hops: &str, name: Name, tags: &str) -> Request {
+        Request::build(Method::Options, &Uri::parse(uri).unwrap())
+            .header(Name::MaxForwards, hops)
+            .header(name, tags)
+            .finish()
+    }
+
+    #[test]
+    fn a_proxy_checks_in_the_order_of_the_clause() {
+        let status =
+            |uri, hops, tags| proxy(&request(uri, hops, Name::ProxyRequire, tags), &["gruu"]).map(|r| r.0);
+        assert_eq!(status("sip:a@b", "1", "GRUU"), None);
+        assert_eq!(status("x:a", "no", "owl"), Some(Status::BAD_REQUEST));
+        assert_eq!(status("x:a", "0", "owl"), Some(Status::UNSUPPORTED_URI_SCHEME));
+        assert_eq!(status("tel:+1", "0", "owl"), Some(Status::TOO_MANY_HOPS));
+        let (code, header) =
+            proxy(&request("sip:a", "70", Name::ProxyRequire, "gruu, owl,hoot"), &["gruu"]).unwrap();
+        assert_eq!(
+            (code, header),
+            (Status::BAD_EXTENSION, Some((Name::Unsupported, "owl, hoot".to_owned())))
+        );
+    }
+
+    #[test]
+    fn a_server_names_what_it_allows() {
+        let asked = request("sip:a", "70", Name::Require, "path");
+        assert_eq!(server(&asked, &[Method::Options], &["path"]), None);
+        assert_eq!(server(&asked, &[Method::Options], &[]).unwrap().0, Status::BAD_EXTENSION);
+        let (code, header) = server(&asked, &[Method::Register, Method::Notify], &[]).unwrap();
+        assert_eq!((code, header.unwrap().1), (Status::METHOD_NOT_ALLOWED, "REGISTER, NOTIFY".to_owned()));
+    }
+}
