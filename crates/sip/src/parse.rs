@@ -138,16 +138,13 @@ fn line_end(bytes: &[u8], from: usize) -> Result<usize, Fault> {
 }
 
 fn header_line(bytes: &[u8], start: usize) -> Result<Line, Fault> {
-    let mut name_end = start;
-    while bytes.get(name_end).is_some_and(|&b| lexis::is_token_octet(b)) {
-        name_end += 1;
-    }
-    let mut colon = name_end;
-    while bytes.get(colon).is_some_and(|&b| lexis::is_blank(b)) {
-        colon += 1;
-    }
-    if name_end == start || bytes.get(colon) != Some(&b':') {
-        return Err(bad("a header line begins with a name and a colon"));
+    let no_header = bad("a header line begins with a name and a colon");
+    let rest = &bytes[start..];
+    let name_len = rest.iter().position(|&b| !lexis::is_token_octet(b)).ok_or(no_header)?;
+    let blanks = rest[name_len..].iter().position(|&b| !lexis::is_blank(b)).ok_or(no_header)?;
+    let colon = start + name_len + blanks;
+    if name_len == 0 || bytes[colon] != b':' {
+        return Err(no_header);
     }
     let mut end = line_end(bytes, colon + 1)?;
     let mut breaks = false;
@@ -156,23 +153,23 @@ fn header_line(bytes: &[u8], start: usize) -> Result<Line, Fault> {
         end = line_end(bytes, end + 2)?;
     }
     let blank = |b: u8| lexis::is_blank(b) || b == b'\r' || b == b'\n';
-    let mut value = colon + 1;
-    while value < end && blank(bytes[value]) {
-        value += 1;
-    }
-    let mut value_end = end;
-    while value_end > value && blank(bytes[value_end - 1]) {
-        value_end -= 1;
-    }
+    let content = &bytes[colon + 1..end];
+    let (value, value_end) = match content.iter().position(|&b| !blank(b)) {
+        Some(first) => {
+            let last = content.iter().rposition(|&b| !blank(b)).unwrap_or(first);
+            (colon + 1 + first, colon + 2 + last)
+        }
+        None => (end, end),
+    };
     let len = end + 2 - start;
     if len > limits::LINE {
         return Err(too_large("a header line is too long"));
     }
     Ok(Line {
         start: start as u32,
-        name: Name::of(&bytes[start..name_end]),
+        name: Name::of(&rest[..name_len]),
         folded: breaks && memchr::memchr(b'\r', &bytes[value..value_end]).is_some(),
-        name_len: (name_end - start) as u16,
+        name_len: name_len as u16,
         value: (value - start) as u16,
         value_len: (value_end - value) as u16,
         len: len as u16,
