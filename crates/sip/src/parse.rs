@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use smallvec::SmallVec;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// How the octets arrived.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(crate) fn message(bytes: &Bytes, transfer: Transfer) -> Result<Headers, Faul
     if bytes.len() > most {
         return Err(too_large("the message is too large"));
     }
-    let mut index = scan(bytes)?;
+    let mut index = scan(bytes, Limits::Received)?;
     let facts = validate(bytes, &mut index)?;
     let there = bytes.len() - index.body as usize;
     let body = match (facts.content_length, transfer) {
@@ -61,25 +61,43 @@ pub(crate) fn message(bytes: &Bytes, transfer: Transfer) -> Result<Headers, Faul
     Ok(Headers { bytes: bytes.slice(..end), index: Arc::new(index) })
 }
 
-/// Indexes octets this crate wrote: headers may be missing, values may be wrong.
+/// Indexes octets this crate wrote: headers may be missing, values may be wrong, and the limits are the receiver's.
 pub(crate) fn built(octets: Vec<u8>) -> Result<Headers, Fault> {
     let bytes = Bytes::from(octets);
-    let mut index = scan(&bytes)?;
-    for line in &index.lines {
-        match line.name {
-            Some(Name::From) => index.from_tag = tag(&bytes, line).unwrap_or(Tag::Absent),
-            Some(Name::To) => index.to_tag = tag(&bytes, line).unwrap_or(Tag::Absent),
-            Some(Name::CallId) => index.call_id = line.value_span(),
-            Some(Name::CSeq) => {
-                let parsed = with_text(&bytes, line, |text| {
-                    cseq::scan(text).map(|(number, method)| (number, Method::of_token(method))).map_err(bad)
-                });
-                index.cseq = parsed.ok();
-            }
-            _ => {}
-        }
+    let mut index = scan(&bytes, Limits::None)?;
+    for i in 0..index.lines.len() {
+        let line = index.lines[i];
+        note(&bytes, line, &mut index);
     }
     Ok(Headers { bytes, index: Arc::new(index) })
+}
+
+/// Puts down what the index keeps of one line, if it can be read.
+pub(crate) fn note(bytes: &[u8], line: Line, index: &mut Index) {
+    if line.name == Some(Name::From) {
+        index.from_tag = tag(bytes, &line).unwrap_or(Tag::Absent);
+    } else if line.name == Some(Name::To) {
+        index.to_tag = tag(bytes, &line).unwrap_or(Tag::Absent);
+    } else if line.name == Some(Name::CallId) {
+        index.call_id = line.value_span();
+    } else if line.name == Some(Name::CSeq) {
+        let parsed = with_text(bytes, &line, |text| {
+            cseq::scan(text).map(|(number, method)| (number, Method::of_token(method))).map_err(bad)
+        });
+        index.cseq = parsed.ok();
+    }
+}
+
+/// Indexes one header line this crate wrote.
+pub(crate) fn fresh_line(octets: &[u8]) -> Result<Line, Fault> {
+    header_line(octets, 0, Limits::None)
+}
+
+/// Whether what a peer may send is bounded, or what this crate writes is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    Received,
+    None,
 }
 
 fn at(bytes: &[u8], (from, to): Span) -> &[u8] {
@@ -94,7 +112,7 @@ fn with_text<T>(bytes: &[u8], line: &Line, read: impl FnOnce(&str) -> Result<T, 
 }
 
 /// Finds the start line and the header lines.
-fn scan(bytes: &[u8]) -> Result<Index, Fault> {
+fn scan(bytes: &[u8], bounds: Limits) -> Result<Index, Fault> {
     let (start, mut at) = start_line(bytes)?;
     let mut lines: SmallVec<[Line; 24]> = SmallVec::new();
     loop {
@@ -103,27 +121,17 @@ fn scan(bytes: &[u8]) -> Result<Index, Fault> {
             Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => break,
             Some(_) => {}
         }
-        if lines.len() == limits::LINES {
+        if lines.len() == limits::LINES && bounds == Limits::Received {
             return Err(too_large("too many headers"));
         }
-        let line = header_line(bytes, at)?;
+        let line = header_line(bytes, at, bounds)?;
         at += usize::from(line.len);
         lines.push(line);
     }
-    if at > limits::HEAD {
+    if at > limits::HEAD && bounds == Limits::Received {
         return Err(too_large("the headers are too large"));
     }
-    Ok(Index {
-        start,
-        lines,
-        head_end: at as u32,
-        body: at as u32 + 2,
-        cseq: None,
-        call_id: (0, 0),
-        from_tag: Tag::Absent,
-        to_tag: Tag::Absent,
-        uri: OnceLock::new(),
-    })
+    Ok(Index { start, lines, head_end: at as u32, body: at as u32 + 2, ..Index::empty() })
 }
 
 /// The end of the line that begins at `from`: the offset of its CRLF.
@@ -137,7 +145,7 @@ fn line_end(bytes: &[u8], from: usize) -> Result<usize, Fault> {
     }
 }
 
-fn header_line(bytes: &[u8], start: usize) -> Result<Line, Fault> {
+fn header_line(bytes: &[u8], start: usize, bounds: Limits) -> Result<Line, Fault> {
     let no_header = bad("a header line begins with a name and a colon");
     let rest = &bytes[start..];
     let name_len = rest.iter().position(|&b| !lexis::is_token_octet(b)).ok_or(no_header)?;
@@ -162,7 +170,8 @@ fn header_line(bytes: &[u8], start: usize) -> Result<Line, Fault> {
         None => (end, end),
     };
     let len = end + 2 - start;
-    if len > limits::LINE {
+    let most = if bounds == Limits::Received { limits::LINE } else { usize::from(u16::MAX) };
+    if len > most {
         return Err(too_large("a header line is too long"));
     }
     Ok(Line {
