@@ -108,6 +108,7 @@ impl User {
             let why = "the registration ended meanwhile";
             return Err(Rejection::new(Status::SERVER_INTERNAL_ERROR, CLAUSE, why));
         };
+        let mut bound = Vec::new();
         let mut departed = Vec::new();
         let mut removed = Vec::new();
         for wanted in contacts {
@@ -117,7 +118,7 @@ impl User {
                     departed.push(set.departed(gone, ContactEvent::Unregistered));
                 }
             } else {
-                set.bind(register, wanted, &mut departed, step);
+                bound.push(set.bind(register, wanted, &mut departed, step));
             }
         }
         if !authenticated {
@@ -135,7 +136,7 @@ impl User {
         if departed.is_empty() {
             self.notify_all(step);
         } else {
-            self.bindings_departed(departed, "noresource", step);
+            self.bindings_replaced(departed, &bound, step);
         }
         Ok(())
     }
@@ -179,14 +180,14 @@ fn unfit(profile: &Subscription, register: &Register) -> Option<&'static str> {
 }
 
 impl ImplicitRegistrationSet {
-    /// 6) to 9) One contact under every identity of the set that is not barred.
+    /// 6) to 9) One contact under every identity of the set that is not barred; the identifier of its binding.
     fn bind(
         &mut self,
         register: &Register,
         wanted: &Wanted,
         departed: &mut Vec<Departed>,
         step: &mut Step<'_>,
-    ) {
+    ) -> u64 {
         let id = step.mint();
         let mut binding = ContactBinding::new(id, register, wanted, step);
         let known = self.bindings.iter().position(|binding| binding.is_meant_by(wanted));
@@ -201,7 +202,7 @@ impl ImplicitRegistrationSet {
                     ContactEvent::Refreshed
                 };
                 *old = binding;
-                return;
+                return old.id;
             }
             Some(flow) => vec![self.bindings.remove(flow)],
             // 4A) without reg-id the new address takes the place of the old one.
@@ -223,6 +224,7 @@ impl ImplicitRegistrationSet {
             departed.push(gone);
         }
         self.bindings.push(binding);
+        id
     }
 
     /// Takes a binding away.

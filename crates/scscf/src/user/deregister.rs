@@ -171,7 +171,7 @@ impl User {
         }
         self.forget_unbound_sets(false);
         if self.registration.bindings().all(|binding| binding.emergency) {
-            self.authentication.reauthentication = None;
+            self.reauthentication_over(step);
         }
         if cause == Cause::NewServerAssigned {
             // The user is alive elsewhere: whoever subscribed here hears it from there.

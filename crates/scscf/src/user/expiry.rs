@@ -88,9 +88,6 @@ impl User {
             self.tell_siblings(impu, step);
         }
         self.forget_unbound_sets(keep);
-        if !self.is_registered() {
-            self.authentication.reauthentication = None;
-        }
         self.bindings_departed(departed, "noresource", step);
     }
 }

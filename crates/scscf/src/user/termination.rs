@@ -3,7 +3,7 @@
 use super::{Cause, ImplicitRegistrationSet, User};
 use crate::cx::{Demand, DemandAnswer, DeregistrationReason, ReAuth, RegistrationTermination, ResultCode};
 use crate::event::{CxTx, Trigger};
-use crate::{Effect, Impu, user::Step};
+use crate::{Effect, Impu, Told, user::Step};
 
 impl User {
     /// The HSS demands something; it gets exactly one answer.
@@ -18,12 +18,10 @@ impl User {
 
     /// RFC 6733 §8.3: the registration is the session; without one there is nobody to ask.
     fn reauthenticate_for_hss(&mut self, step: &mut Step<'_>) -> DemandAnswer {
-        if !self.is_registered() {
-            step.say("asked to re-authenticate a user who is not registered");
-            return DemandAnswer::of(ResultCode::USER_UNKNOWN);
-        }
-        let _ = self.reauthenticate(Trigger::Hss, None, None, step);
-        DemandAnswer::of(ResultCode::SUCCESS)
+        DemandAnswer::of(match self.reauthenticate(Trigger::Hss, None, None, step) {
+            Told::Reauthenticating { .. } | Told::AlreadyReauthenticating { .. } => ResultCode::SUCCESS,
+            Told::Deregistering | Told::NotRegistered => ResultCode::USER_UNKNOWN,
+        })
     }
 
     fn terminate(&mut self, rtr: &RegistrationTermination, step: &mut Step<'_>) -> DemandAnswer {
