@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How the octets arrived.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(crate) fn message(bytes: &Bytes, transfer: Transfer) -> Result<Headers, Faul
     if bytes.len() > most {
         return Err(too_large("the message is too large"));
     }
-    let mut index = scan(bytes, Limits::Received)?;
+    let mut index = scan(bytes)?;
     let facts = validate(bytes, &mut index)?;
     let there = bytes.len() - index.body as usize;
     let body = match (facts.content_length, transfer) {
@@ -61,43 +61,25 @@ pub(crate) fn message(bytes: &Bytes, transfer: Transfer) -> Result<Headers, Faul
     Ok(Headers { bytes: bytes.slice(..end), index: Arc::new(index) })
 }
 
-/// Indexes octets this crate wrote: headers may be missing, values may be wrong, and the limits are the receiver's.
+/// Indexes octets this crate wrote: headers may be missing, values may be wrong.
 pub(crate) fn built(octets: Vec<u8>) -> Result<Headers, Fault> {
     let bytes = Bytes::from(octets);
-    let mut index = scan(&bytes, Limits::None)?;
-    for i in 0..index.lines.len() {
-        let line = index.lines[i];
-        note(&bytes, line, &mut index);
+    let mut index = scan(&bytes)?;
+    for line in &index.lines {
+        match line.name {
+            Some(Name::From) => index.from_tag = tag(&bytes, line).unwrap_or(Tag::Absent),
+            Some(Name::To) => index.to_tag = tag(&bytes, line).unwrap_or(Tag::Absent),
+            Some(Name::CallId) => index.call_id = line.value_span(),
+            Some(Name::CSeq) => {
+                let parsed = with_text(&bytes, line, |text| {
+                    cseq::scan(text).map(|(number, method)| (number, Method::of_token(method))).map_err(bad)
+                });
+                index.cseq = parsed.ok();
+            }
+            _ => {}
+        }
     }
     Ok(Headers { bytes, index: Arc::new(index) })
-}
-
-/// Puts down what the index keeps of one line, if it can be read.
-pub(crate) fn note(bytes: &[u8], line: Line, index: &mut Index) {
-    if line.name == Some(Name::From) {
-        index.from_tag = tag(bytes, &line).unwrap_or(Tag::Absent);
-    } else if line.name == Some(Name::To) {
-        index.to_tag = tag(bytes, &line).unwrap_or(Tag::Absent);
-    } else if line.name == Some(Name::CallId) {
-        index.call_id = line.value_span();
-    } else if line.name == Some(Name::CSeq) {
-        let parsed = with_text(bytes, &line, |text| {
-            cseq::scan(text).map(|(number, method)| (number, Method::of_token(method))).map_err(bad)
-        });
-        index.cseq = parsed.ok();
-    }
-}
-
-/// Indexes one header line this crate wrote.
-pub(crate) fn fresh_line(octets: &[u8]) -> Result<Line, Fault> {
-    header_line(octets, 0, Limits::None)
-}
-
-/// Whether what a peer may send is bounded, or what this crate writes is taken.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Limits {
-    Received,
-    None,
 }
 
 fn at(bytes: &[u8], (from, to): Span) -> &[u8] {
@@ -112,7 +94,7 @@ fn with_text<T>(bytes: &[u8], line: &Line, read: impl FnOnce(&str) -> Result<T, 
 }
 
 /// Finds the start line and the header lines.
-fn scan(bytes: &[u8], bounds: Limits) -> Result<Index, Fault> {
+fn scan(bytes: &[u8]) -> Result<Index, Fault> {
     let (start, mut at) = start_line(bytes)?;
     let mut lines: SmallVec<[Line; 24]> = SmallVec::new();
     loop {
@@ -121,17 +103,27 @@ fn scan(bytes: &[u8], bounds: Limits) -> Result<Index, Fault> {
             Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => break,
             Some(_) => {}
         }
-        if lines.len() == limits::LINES && bounds == Limits::Received {
+        if lines.len() == limits::LINES {
             return Err(too_large("too many headers"));
         }
-        let line = header_line(bytes, at, bounds)?;
+        let line = header_line(bytes, at)?;
         at += usize::from(line.len);
         lines.push(line);
     }
-    if at > limits::HEAD && bounds == Limits::Received {
+    if at > limits::HEAD {
         return Err(too_large("the headers are too large"));
     }
-    Ok(Index { start, lines, head_end: at as u32, body: at as u32 + 2, ..Index::empty() })
+    Ok(Index {
+        start,
+        lines,
+        head_end: at as u32,
+        body: at as u32 + 2,
+        cseq: None,
+        call_id: (0, 0),
+        from_tag: Tag::Absent,
+        to_tag: Tag::Absent,
+        uri: OnceLock::new(),
+    })
 }
 
 /// The end of the line that begins at `from`: the offset of its CRLF.
@@ -145,14 +137,17 @@ fn line_end(bytes: &[u8], from: usize) -> Result<usize, Fault> {
     }
 }
 
-fn header_line(bytes: &[u8], start: usize, bounds: Limits) -> Result<Line, Fault> {
-    let no_header = bad("a header line begins with a name and a colon");
-    let rest = &bytes[start..];
-    let name_len = rest.iter().position(|&b| !lexis::is_token_octet(b)).ok_or(no_header)?;
-    let blanks = rest[name_len..].iter().position(|&b| !lexis::is_blank(b)).ok_or(no_header)?;
-    let colon = start + name_len + blanks;
-    if name_len == 0 || bytes[colon] != b':' {
-        return Err(no_header);
+fn header_line(bytes: &[u8], start: usize) -> Result<Line, Fault> {
+    let mut name_end = start;
+    while bytes.get(name_end).is_some_and(|&b| lexis::is_token_octet(b)) {
+        name_end += 1;
+    }
+    let mut colon = name_end;
+    while bytes.get(colon).is_some_and(|&b| lexis::is_blank(b)) {
+        colon += 1;
+    }
+    if name_end == start || bytes.get(colon) != Some(&b':') {
+        return Err(bad("a header line begins with a name and a colon"));
     }
     let mut end = line_end(bytes, colon + 1)?;
     let mut breaks = false;
@@ -161,24 +156,23 @@ fn header_line(bytes: &[u8], start: usize, bounds: Limits) -> Result<Line, Fault
         end = line_end(bytes, end + 2)?;
     }
     let blank = |b: u8| lexis::is_blank(b) || b == b'\r' || b == b'\n';
-    let content = &bytes[colon + 1..end];
-    let (value, value_end) = match content.iter().position(|&b| !blank(b)) {
-        Some(first) => {
-            let last = content.iter().rposition(|&b| !blank(b)).unwrap_or(first);
-            (colon + 1 + first, colon + 2 + last)
-        }
-        None => (end, end),
-    };
+    let mut value = colon + 1;
+    while value < end && blank(bytes[value]) {
+        value += 1;
+    }
+    let mut value_end = end;
+    while value_end > value && blank(bytes[value_end - 1]) {
+        value_end -= 1;
+    }
     let len = end + 2 - start;
-    let most = if bounds == Limits::Received { limits::LINE } else { usize::from(u16::MAX) };
-    if len > most {
+    if len > limits::LINE {
         return Err(too_large("a header line is too long"));
     }
     Ok(Line {
         start: start as u32,
-        name: Name::of(&rest[..name_len]),
+        name: Name::of(&bytes[start..name_end]),
         folded: breaks && memchr::memchr(b'\r', &bytes[value..value_end]).is_some(),
-        name_len: name_len as u16,
+        name_len: (name_end - start) as u16,
         value: (value - start) as u16,
         value_len: (value_end - value) as u16,
         len: len as u16,
