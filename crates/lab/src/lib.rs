@@ -1,1 +1,6 @@
 //! What stands around an S-CSCF: HSS, UE, load generator.
+
+pub mod aka;
+pub mod digest;
+pub mod hss;
+pub mod provisioning;

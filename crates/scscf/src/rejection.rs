@@ -34,8 +34,6 @@ pub enum Remedy {
     Unsupported(Box<str>),
     /// Accept: the body type offered.
     Accept(&'static str),
-    /// Allow: the methods served.
-    Allow(&'static str),
 }
 
 impl Rejection {
@@ -62,7 +60,6 @@ impl Rejection {
             Remedy::AllowEvents(events) => answer.header(sip::Name::AllowEvents, events),
             Remedy::Unsupported(tags) => answer.header(sip::Name::Unsupported, tags),
             Remedy::Accept(kind) => answer.header(sip::Name::Accept, kind),
-            Remedy::Allow(methods) => answer.header(sip::Name::Allow, methods),
         };
         answer.header(sip::Name::Warning, format_args!("399 {agent} \"{quoted} ({})\"", self.clause)).finish()
     }

@@ -1,0 +1,164 @@
+//! TS 29.228 §6.1.3, §6.2.1, RFC 6733 §8.3 — what the HSS asks of the S-CSCF that serves a user.
+
+use super::{Hss, connection::Word, provision::Scheme, subscribers::RegistrationState};
+use bytes::Bytes;
+use scscf::{
+    Impi,
+    cx::{
+        Demand, DeregistrationReason, DigestCredentials, PushProfile, ReAuth, RegistrationTermination,
+        ResultCode, Secret,
+    },
+    profile::ChargingAddresses,
+};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Why a demand had no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Undelivered {
+    #[error("{0} is not subscribed")]
+    Unknown(Box<str>),
+    #[error("no S-CSCF serves {0}")]
+    NotServed(Box<str>),
+    #[error("the S-CSCF of {0} is not connected")]
+    NotConnected(Box<str>),
+    #[error("the S-CSCF of {0} did not answer")]
+    NotAnswered(Box<str>),
+}
+
+/// How re-authentication is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum With {
+    #[default]
+    Rar,
+    Ppr,
+}
+
+impl Hss {
+    /// Asks the S-CSCF to have the user authenticate anew.
+    pub(super) async fn reauthenticate(&self, impi: &str, with: With) -> Result<ResultCode, Undelivered> {
+        let name = self.subscribed(impi)?;
+        let (demand, what) = match with {
+            With::Rar => (Demand::ReAuth(ReAuth { impi: name }), "RAR"),
+            With::Ppr => {
+                let auth_data = Some(self.pushed_credentials(impi));
+                (
+                    Demand::PushProfile(PushProfile {
+                        impi: name,
+                        user_data: None,
+                        charging: None,
+                        auth_data,
+                    }),
+                    "PPR SIP-Auth-Data-Item",
+                )
+            }
+        };
+        self.demand(impi, &demand, None, what).await
+    }
+
+    /// Ends registrations of the user.
+    pub(super) async fn terminate(
+        &self,
+        impi: &str,
+        reason: DeregistrationReason,
+        impus: Vec<Box<str>>,
+    ) -> Result<ResultCode, Undelivered> {
+        let rtr = RegistrationTermination {
+            impi: self.subscribed(impi)?,
+            associated_identities: Vec::new(),
+            impus,
+            reason,
+            reason_info: None,
+        };
+        let what = match reason {
+            DeregistrationReason::PermanentTermination => "RTR PERMANENT_TERMINATION",
+            DeregistrationReason::NewServerAssigned => "RTR NEW_SERVER_ASSIGNED",
+            DeregistrationReason::ServerChange => "RTR SERVER_CHANGE",
+            DeregistrationReason::RemoveScscf => "RTR REMOVE_S-CSCF",
+        };
+        let result = self.demand(impi, &Demand::RegistrationTermination(rtr), None, what).await?;
+        let ended = matches!(result, ResultCode::SUCCESS | ResultCode::LIMITED_SUCCESS);
+        if ended
+            && reason != DeregistrationReason::NewServerAssigned
+            && let Some(subscriber) = self.subscribers().get_mut(impi)
+        {
+            subscriber.release();
+        }
+        Ok(result)
+    }
+
+    /// Pushes the current profile, charging addresses, or both.
+    pub(super) async fn push(
+        &self,
+        impi: &str,
+        profile: bool,
+        charging: Option<ChargingAddresses>,
+    ) -> Result<ResultCode, Undelivered> {
+        let ppr = PushProfile { impi: self.subscribed(impi)?, user_data: None, charging, auth_data: None };
+        let user_data = profile.then(|| self.subscribers().user_data(impi));
+        self.demand(impi, &Demand::PushProfile(ppr), user_data, "PPR").await
+    }
+
+    fn subscribed(&self, impi: &str) -> Result<Impi, Undelivered> {
+        let known = self.subscribers().get(impi).is_some();
+        Impi::new(impi).filter(|_| known).ok_or_else(|| Undelivered::Unknown(impi.into()))
+    }
+
+    fn pushed_credentials(&self, impi: &str) -> Option<DigestCredentials> {
+        let subscribers = self.subscribers();
+        let credentials = subscribers.credentials(impi).filter(|own| own.scheme == Scheme::Digest)?;
+        credentials.ha1.map(|ha1| DigestCredentials {
+            realm: subscribers.domain().into(),
+            ha1: Secret::new(&ha1),
+            qop: "auth".into(),
+        })
+    }
+
+    async fn demand(
+        &self,
+        impi: &str,
+        demand: &Demand,
+        user_data: Option<Bytes>,
+        what: &'static str,
+    ) -> Result<ResultCode, Undelivered> {
+        let (host, connection) = self.serving(impi)?;
+        let request = diameter::cx::encode_demand(
+            demand,
+            user_data.as_deref(),
+            self.identity(),
+            &self.session_id(),
+            &host,
+            &self.identity().origin_realm,
+        );
+        let (answer, answered) = oneshot::channel();
+        let sent = connection.send(Word::Ask { request, answer }).await;
+        // The connection has its own patience; this one is for a connection that is stuck altogether.
+        let answer = match sent {
+            Ok(()) => tokio::time::timeout(Duration::from_secs(8), answered)
+                .await
+                .ok()
+                .and_then(Result::ok)
+                .flatten(),
+            Err(_) => None,
+        };
+        let result = answer.map(|message| diameter::cx::decode_demand_answer(&message).result);
+        if let Some(subscriber) = self.subscribers().get_mut(impi) {
+            subscriber.remember(what, result, None);
+        }
+        result.ok_or_else(|| Undelivered::NotAnswered(impi.into()))
+    }
+
+    /// The connection of the node that asked last; if it is gone, any of the same cluster will do.
+    fn serving(&self, impi: &str) -> Result<(Box<str>, mpsc::Sender<Word>), Undelivered> {
+        let host = {
+            let subscribers = self.subscribers();
+            let subscriber = subscribers.get(impi).ok_or_else(|| Undelivered::Unknown(impi.into()))?;
+            if subscriber.server.is_none() || subscriber.state == RegistrationState::NotRegistered {
+                return Err(Undelivered::NotServed(impi.into()));
+            }
+            subscriber.host.clone()
+        };
+        self.connection(host.as_deref()).ok_or_else(|| Undelivered::NotConnected(impi.into()))
+    }
+}
