@@ -4,11 +4,16 @@ use crate::{
     Headers, Name, Request, Response, Uri,
     builder::{Body, Raw},
     header::via,
-    headers::Line,
+    headers::{Index, Line, Span, Start, Tag},
     lexis, parse,
 };
+use bytes::Bytes;
 use smallvec::SmallVec;
-use std::{fmt::Display, net::IpAddr};
+use std::{
+    fmt::Display,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 /// Changes to the headers and the body of a message, collected and then applied at once.
 pub struct Edit {
@@ -189,19 +194,57 @@ impl Edit {
             self.replace(Name::ContentLength, body.octets.len());
             self.body = Some(body);
         }
+        self.write().unwrap_or(self.source)
+    }
+
+    /// Writes octets and index together: lines that are kept need not be read again.
+    fn write(&self) -> Result<Headers, parse::Fault> {
         let source = &self.source;
         let mut out = Vec::with_capacity(source.bytes.len() + self.fresh.0.len() + 64);
         let first_line = source.index.lines.first().map_or(source.index.head_end, |line| line.start);
-        match (&self.uri, &source.index.start) {
-            (Some(uri), crate::headers::Start::Request { uri: (from, to), .. }) => {
+        let (start, uri) = match (&source.index.start, &self.uri) {
+            (Start::Request { method, uri: (from, to) }, Some(uri)) => {
                 out.extend_from_slice(source.octets((0, *from)));
                 out.extend_from_slice(uri.as_str().as_bytes());
+                let end = out.len() as u32;
                 out.extend_from_slice(source.octets((*to, first_line)));
+                (Start::Request { method: method.clone(), uri: (*from, end) }, OnceLock::from(uri.clone()))
             }
-            _ => out.extend_from_slice(source.octets((0, first_line))),
+            (start, _) => {
+                out.extend_from_slice(source.octets((0, first_line)));
+                (start.clone(), source.index.uri.clone())
+            }
+        };
+        let mut index = Index { start, uri, lines: SmallVec::new(), ..Index::empty() };
+        let mut at = out.len() as u32;
+        for slot in &self.slots {
+            let mut line = match slot.line {
+                Source::Kept(i) => *self.kept(i),
+                Source::Fresh(from, to) => parse::fresh_line(&self.fresh.0[from as usize..to as usize])?,
+            };
+            line.start = at;
+            at += u32::from(line.len);
+            index.lines.push(line);
         }
-        // Neighbours that stay neighbours are copied in one piece.
-        let mut run: Option<(u32, u32)> = None;
+        self.write_lines(&mut out);
+        for (i, slot) in self.slots.iter().enumerate() {
+            let line = index.lines[i];
+            match slot.line {
+                Source::Kept(kept) if self.carry(*self.kept(kept), line, &mut index) => {}
+                Source::Kept(_) | Source::Fresh(..) => parse::note(&out, line, &mut index),
+            }
+        }
+        index.head_end = out.len() as u32;
+        out.extend_from_slice(b"\r\n");
+        index.body = out.len() as u32;
+        out.extend_from_slice(self.body.as_ref().map_or(source.body(), |body| &body.octets));
+        Ok(Headers { bytes: Bytes::from(out), index: Arc::new(index) })
+    }
+
+    /// Neighbours that stay neighbours are copied in one piece.
+    fn write_lines(&self, out: &mut Vec<u8>) {
+        let source = &self.source;
+        let mut run: Option<Span> = None;
         for slot in &self.slots {
             match (slot.line, run) {
                 (Source::Kept(i), Some((from, to))) if self.kept(i).start == to => {
@@ -218,12 +261,33 @@ impl Edit {
             }
         }
         out.extend_from_slice(run.map_or(&[], |span| source.octets(span)));
-        out.extend_from_slice(b"\r\n");
-        match &self.body {
-            Some(body) => out.extend_from_slice(&body.octets),
-            None => out.extend_from_slice(source.body()),
+    }
+
+    /// Takes over what the index of the source says about a line that moved; `false` if it must be read again.
+    fn carry(&self, old: Line, new: Line, index: &mut Index) -> bool {
+        let known = &self.source.index;
+        let moved = |(from, to): Span| {
+            let inside = from >= old.start && to <= old.span().1;
+            inside.then(|| (from - old.start + new.start, to - old.start + new.start))
+        };
+        let tag = |tag: &Tag| match tag {
+            Tag::At(span) => moved(*span).map(Tag::At),
+            Tag::Absent => Some(Tag::Absent),
+            Tag::Unfolded(_) => None,
+        };
+        let Some(name) = new.name else { return true };
+        if name == Name::From {
+            tag(&known.from_tag).map(|tag| index.from_tag = tag).is_some()
+        } else if name == Name::To {
+            tag(&known.to_tag).map(|tag| index.to_tag = tag).is_some()
+        } else if name == Name::CallId {
+            moved(known.call_id).map(|span| index.call_id = span).is_some()
+        } else if name == Name::CSeq {
+            index.cseq.clone_from(&known.cseq);
+            true
+        } else {
+            true
         }
-        parse::built(out).unwrap_or_else(|_| self.source.clone())
     }
 }
 

@@ -34,9 +34,27 @@ pub(crate) struct Index {
     pub(crate) uri: OnceLock<Uri>,
 }
 
+#[derive(Clone)]
 pub(crate) enum Start {
     Request { method: Method, uri: Span },
     Response { status: Status, reason: Span },
+}
+
+impl Index {
+    /// Of nothing yet.
+    pub(crate) fn empty() -> Self {
+        Self {
+            start: Start::Request { method: Method::Options, uri: (0, 0) },
+            lines: SmallVec::new(),
+            head_end: 0,
+            body: 0,
+            cseq: None,
+            call_id: (0, 0),
+            from_tag: Tag::Absent,
+            to_tag: Tag::Absent,
+            uri: OnceLock::new(),
+        }
+    }
 }
 
 pub(crate) enum Tag {

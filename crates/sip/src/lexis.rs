@@ -92,7 +92,11 @@ pub(crate) fn escaped_all(text: &[u8], class: impl Fn(u8) -> bool) -> bool {
 
 /// Drops blanks and line breaks at both ends.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r', '\n'])
+    let octets = text.as_bytes();
+    let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n');
+    let Some(from) = octets.iter().position(|b| !blank(b)) else { return "" };
+    let to = octets.iter().rposition(|b| !blank(b)).map_or(from, |last| last + 1);
+    &text[from..to]
 }
 
 /// A folded value on one line: each line break with the blanks around it becomes one space.

@@ -20,6 +20,7 @@ pub mod name;
 mod parse;
 mod refusal;
 pub mod reginfo;
+mod start_line;
 pub mod status;
 pub mod transaction;
 pub mod uri;

@@ -4,11 +4,11 @@ use crate::{
     Headers, Malformed, Method, Name, Status,
     header::{address, cseq, via},
     headers::{Index, Line, Span, Start, Tag},
-    lexis, limits, uri,
+    lexis, limits, start_line,
 };
 use bytes::Bytes;
 use smallvec::SmallVec;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// How the octets arrived.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,11 +24,11 @@ pub(crate) struct Fault {
     pub(crate) status: Status,
 }
 
-const fn bad(why: &'static str) -> Fault {
+pub(crate) const fn bad(why: &'static str) -> Fault {
     Fault { why, status: Status::BAD_REQUEST }
 }
 
-const fn too_large(why: &'static str) -> Fault {
+pub(crate) const fn too_large(why: &'static str) -> Fault {
     Fault { why, status: Status::MESSAGE_TOO_LARGE }
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn message(bytes: &Bytes, transfer: Transfer) -> Result<Headers, Faul
     if bytes.len() > most {
         return Err(too_large("the message is too large"));
     }
-    let mut index = scan(bytes)?;
+    let mut index = scan(bytes, Limits::Received)?;
     let facts = validate(bytes, &mut index)?;
     let there = bytes.len() - index.body as usize;
     let body = match (facts.content_length, transfer) {
@@ -61,25 +61,43 @@ pub(crate) fn message(bytes: &Bytes, transfer: Transfer) -> Result<Headers, Faul
     Ok(Headers { bytes: bytes.slice(..end), index: Arc::new(index) })
 }
 
-/// Indexes octets this crate wrote: headers may be missing, values may be wrong.
+/// Indexes octets this crate wrote: headers may be missing, values may be wrong, and the limits are the receiver's.
 pub(crate) fn built(octets: Vec<u8>) -> Result<Headers, Fault> {
     let bytes = Bytes::from(octets);
-    let mut index = scan(&bytes)?;
-    for line in &index.lines {
-        match line.name {
-            Some(Name::From) => index.from_tag = tag(&bytes, line).unwrap_or(Tag::Absent),
-            Some(Name::To) => index.to_tag = tag(&bytes, line).unwrap_or(Tag::Absent),
-            Some(Name::CallId) => index.call_id = line.value_span(),
-            Some(Name::CSeq) => {
-                let parsed = with_text(&bytes, line, |text| {
-                    cseq::scan(text).map(|(number, method)| (number, Method::of_token(method))).map_err(bad)
-                });
-                index.cseq = parsed.ok();
-            }
-            _ => {}
-        }
+    let mut index = scan(&bytes, Limits::None)?;
+    for i in 0..index.lines.len() {
+        let line = index.lines[i];
+        note(&bytes, line, &mut index);
     }
     Ok(Headers { bytes, index: Arc::new(index) })
+}
+
+/// Puts down what the index keeps of one line, if it can be read.
+pub(crate) fn note(bytes: &[u8], line: Line, index: &mut Index) {
+    if line.name == Some(Name::From) {
+        index.from_tag = tag(bytes, &line).unwrap_or(Tag::Absent);
+    } else if line.name == Some(Name::To) {
+        index.to_tag = tag(bytes, &line).unwrap_or(Tag::Absent);
+    } else if line.name == Some(Name::CallId) {
+        index.call_id = line.value_span();
+    } else if line.name == Some(Name::CSeq) {
+        let parsed = with_text(bytes, &line, |text| {
+            cseq::scan(text).map(|(number, method)| (number, Method::of_token(method))).map_err(bad)
+        });
+        index.cseq = parsed.ok();
+    }
+}
+
+/// Indexes one header line this crate wrote.
+pub(crate) fn fresh_line(octets: &[u8]) -> Result<Line, Fault> {
+    header_line(octets, 0, Limits::None)
+}
+
+/// Whether what a peer may send is bounded, or what this crate writes is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    Received,
+    None,
 }
 
 fn at(bytes: &[u8], (from, to): Span) -> &[u8] {
@@ -94,8 +112,8 @@ fn with_text<T>(bytes: &[u8], line: &Line, read: impl FnOnce(&str) -> Result<T, 
 }
 
 /// Finds the start line and the header lines.
-fn scan(bytes: &[u8]) -> Result<Index, Fault> {
-    let (start, mut at) = start_line(bytes)?;
+fn scan(bytes: &[u8], bounds: Limits) -> Result<Index, Fault> {
+    let (start, mut at) = start_line::scan(bytes)?;
     let mut lines: SmallVec<[Line; 24]> = SmallVec::new();
     loop {
         match bytes.get(at) {
@@ -103,31 +121,21 @@ fn scan(bytes: &[u8]) -> Result<Index, Fault> {
             Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => break,
             Some(_) => {}
         }
-        if lines.len() == limits::LINES {
+        if lines.len() == limits::LINES && bounds == Limits::Received {
             return Err(too_large("too many headers"));
         }
-        let line = header_line(bytes, at)?;
+        let line = header_line(bytes, at, bounds)?;
         at += usize::from(line.len);
         lines.push(line);
     }
-    if at > limits::HEAD {
+    if at > limits::HEAD && bounds == Limits::Received {
         return Err(too_large("the headers are too large"));
     }
-    Ok(Index {
-        start,
-        lines,
-        head_end: at as u32,
-        body: at as u32 + 2,
-        cseq: None,
-        call_id: (0, 0),
-        from_tag: Tag::Absent,
-        to_tag: Tag::Absent,
-        uri: OnceLock::new(),
-    })
+    Ok(Index { start, lines, head_end: at as u32, body: at as u32 + 2, ..Index::empty() })
 }
 
 /// The end of the line that begins at `from`: the offset of its CRLF.
-fn line_end(bytes: &[u8], from: usize) -> Result<usize, Fault> {
+pub(crate) fn line_end(bytes: &[u8], from: usize) -> Result<usize, Fault> {
     let found = memchr::memchr2(b'\r', b'\n', &bytes[from..]).ok_or(bad("a line does not end"))?;
     let end = from + found;
     if bytes[end] == b'\r' && bytes.get(end + 1) == Some(&b'\n') {
@@ -137,17 +145,14 @@ fn line_end(bytes: &[u8], from: usize) -> Result<usize, Fault> {
     }
 }
 
-fn header_line(bytes: &[u8], start: usize) -> Result<Line, Fault> {
-    let mut name_end = start;
-    while bytes.get(name_end).is_some_and(|&b| lexis::is_token_octet(b)) {
-        name_end += 1;
-    }
-    let mut colon = name_end;
-    while bytes.get(colon).is_some_and(|&b| lexis::is_blank(b)) {
-        colon += 1;
-    }
-    if name_end == start || bytes.get(colon) != Some(&b':') {
-        return Err(bad("a header line begins with a name and a colon"));
+fn header_line(bytes: &[u8], start: usize, bounds: Limits) -> Result<Line, Fault> {
+    let no_header = bad("a header line begins with a name and a colon");
+    let rest = &bytes[start..];
+    let name_len = rest.iter().position(|&b| !lexis::is_token_octet(b)).ok_or(no_header)?;
+    let blanks = rest[name_len..].iter().position(|&b| !lexis::is_blank(b)).ok_or(no_header)?;
+    let colon = start + name_len + blanks;
+    if name_len == 0 || bytes[colon] != b':' {
+        return Err(no_header);
     }
     let mut end = line_end(bytes, colon + 1)?;
     let mut breaks = false;
@@ -156,91 +161,28 @@ fn header_line(bytes: &[u8], start: usize) -> Result<Line, Fault> {
         end = line_end(bytes, end + 2)?;
     }
     let blank = |b: u8| lexis::is_blank(b) || b == b'\r' || b == b'\n';
-    let mut value = colon + 1;
-    while value < end && blank(bytes[value]) {
-        value += 1;
-    }
-    let mut value_end = end;
-    while value_end > value && blank(bytes[value_end - 1]) {
-        value_end -= 1;
-    }
+    let content = &bytes[colon + 1..end];
+    let (value, value_end) = match content.iter().position(|&b| !blank(b)) {
+        Some(first) => {
+            let last = content.iter().rposition(|&b| !blank(b)).unwrap_or(first);
+            (colon + 1 + first, colon + 2 + last)
+        }
+        None => (end, end),
+    };
     let len = end + 2 - start;
-    if len > limits::LINE {
+    let most = if bounds == Limits::Received { limits::LINE } else { usize::from(u16::MAX) };
+    if len > most {
         return Err(too_large("a header line is too long"));
     }
     Ok(Line {
         start: start as u32,
-        name: Name::of(&bytes[start..name_end]),
+        name: Name::of(&rest[..name_len]),
         folded: breaks && memchr::memchr(b'\r', &bytes[value..value_end]).is_some(),
-        name_len: (name_end - start) as u16,
+        name_len: name_len as u16,
         value: (value - start) as u16,
         value_len: (value_end - value) as u16,
         len: len as u16,
     })
-}
-
-/// Whether the octets can only be a response.
-pub(crate) fn is_status_line(bytes: &[u8]) -> bool {
-    bytes.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"SIP/"))
-}
-
-fn start_line(bytes: &[u8]) -> Result<(Start, usize), Fault> {
-    let end = line_end(bytes, 0)?;
-    let line = &bytes[..end];
-    let start = if is_status_line(line) { status_line(line)? } else { request_line(line)? };
-    Ok((start, end + 2))
-}
-
-fn status_line(line: &[u8]) -> Result<Start, Fault> {
-    version(line.get(..7).unwrap_or(line))?;
-    let code = match line.get(7..11) {
-        Some([b' ', code @ ..]) => lexis::decimal(code),
-        _ => None,
-    };
-    let ends = matches!(line.get(11), None | Some(b' '));
-    let status = code.and_then(|code| Status::new(code as u16)).filter(|_| ends);
-    let status = status.ok_or(bad("a status line has a code from 100 to 699"))?;
-    let reason = 12.min(line.len()) as u32;
-    Ok(Start::Response { status, reason: (reason, line.len() as u32) })
-}
-
-fn request_line(line: &[u8]) -> Result<Start, Fault> {
-    let malformed = bad("a request line is method, URI and version with one space between");
-    let first = memchr::memchr(b' ', line).ok_or(malformed)?;
-    let second = first + 1 + memchr::memchr(b' ', &line[first + 1..]).ok_or(malformed)?;
-    let (method, uri, protocol) = (&line[..first], &line[first + 1..second], &line[second + 1..]);
-    if !lexis::is_token(method) {
-        return Err(bad("the method is no token"));
-    }
-    version(protocol)?;
-    if uri.len() > limits::URI {
-        return Err(too_large("the Request-URI is too long"));
-    }
-    let text = std::str::from_utf8(uri).map_err(|_| bad("the Request-URI is not UTF-8"))?;
-    let spans = uri::scan(text).map_err(|e| bad(e.0))?;
-    if spans.has_headers(text) {
-        return Err(bad("a Request-URI has no headers"));
-    }
-    let method = std::str::from_utf8(method).map_err(|_| bad("the method is no token"))?;
-    let uri = (first as u32 + 1, second as u32);
-    Ok(Start::Request { method: Method::of_token(method), uri })
-}
-
-fn version(text: &[u8]) -> Result<(), Fault> {
-    if text.eq_ignore_ascii_case(b"SIP/2.0") {
-        return Ok(());
-    }
-    let other = text.get(..4).is_some_and(|p| p.eq_ignore_ascii_case(b"SIP/"))
-        && text.get(4..).is_some_and(|rest| {
-            let mut parts = rest.split(|&b| b == b'.');
-            let mut number = || parts.next().is_some_and(|part| lexis::decimal(part).is_some());
-            number() && number() && parts.next().is_none()
-        });
-    if other {
-        Err(Fault { why: "the version is not SIP/2.0", status: Status::VERSION_NOT_SUPPORTED })
-    } else {
-        Err(bad("the line names no SIP version"))
-    }
 }
 
 struct Facts {

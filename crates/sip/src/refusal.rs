@@ -1,7 +1,7 @@
 //! RFC 3261 §8.2, §16.3 — the answer to a request that does not parse, made of what can be read.
 
 use crate::{Name, parse::Fault};
-use crate::{ParseError, Response, Status, builder::Raw, header::address, lexis, limits, parse};
+use crate::{ParseError, Response, Status, builder::Raw, header::address, lexis, limits, start_line};
 use bytes::Bytes;
 
 /// Turns a fault into an error; a request that can be answered gets its answer, a response or an ACK none.
@@ -15,7 +15,7 @@ pub(crate) fn refuse(bytes: &Bytes, fault: Fault) -> ParseError {
 }
 
 fn answer(bytes: &[u8], fault: Fault) -> Option<Response> {
-    if parse::is_status_line(bytes) || bytes.starts_with(b"ACK ") {
+    if start_line::is_status_line(bytes) || bytes.starts_with(b"ACK ") {
         return None;
     }
     let mut lines = Lines(&bytes[..bytes.len().min(limits::HEAD)]);

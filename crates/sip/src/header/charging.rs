@@ -30,7 +30,8 @@ impl ChargingVector {
             params.remove(name);
             value
         };
-        let icid_value = take("icid-value").ok_or(UriError("icid-value is missing"))?;
+        let icid_value =
+            take("icid-value").filter(|icid| !icid.is_empty()).ok_or(UriError("icid-value is missing"))?;
         Ok(Self { icid_value, orig_ioi: take("orig-ioi"), term_ioi: take("term-ioi"), params })
     }
 }
@@ -55,14 +56,16 @@ mod tests {
     #[test]
     fn reads_and_writes() {
         let vector = ChargingVector::parse(
-            r#"icid-value="AyretyU0dm+6O2";icid-generated-at=[::1]; orig-ioi=visited1.net"#,
+            r#"icid-value="Ayr=tyU0dm+6O2";icid-generated-at=[::1]; orig-ioi=visited1.net"#,
         )
         .unwrap();
-        assert_eq!(&*vector.icid_value, "AyretyU0dm+6O2");
+        assert_eq!(&*vector.icid_value, "Ayr=tyU0dm+6O2");
         assert_eq!(vector.orig_ioi.as_deref(), Some("visited1.net"));
         assert_eq!(
             vector.to_string(),
-            "icid-value=AyretyU0dm+6O2;orig-ioi=visited1.net;icid-generated-at=[::1]"
+            r#"icid-value="Ayr=tyU0dm+6O2";orig-ioi=visited1.net;icid-generated-at=[::1]"#
         );
+        assert!(ChargingVector::parse("icid-value").is_err());
+        assert!(ChargingVector::parse("orig-ioi=a").is_err());
     }
 }

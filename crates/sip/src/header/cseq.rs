@@ -21,7 +21,8 @@ impl CSeq {
 
 /// Number and method token of an unfolded value.
 pub(crate) fn scan(text: &str) -> Result<(u32, &str), &'static str> {
-    let (number, method) = text.split_once([' ', '\t']).ok_or("CSeq is a number and a method")?;
+    let blank = text.bytes().position(|b| b == b' ' || b == b'\t').ok_or("CSeq is a number and a method")?;
+    let (number, method) = text.split_at(blank);
     let number = lexis::decimal(number.as_bytes()).filter(|&n| n < 1 << 31);
     let method = lexis::trim(method);
     if !lexis::is_token(method.as_bytes()) {

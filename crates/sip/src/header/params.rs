@@ -123,7 +123,8 @@ fn push(out: &mut String, name: &str, value: Option<&str>) {
 
 fn push_new(out: &mut String, name: &str, value: &str) {
     let quoted = value.len() > 1 && lexis::quoted_end(value.as_bytes(), 0) == Some(value.len());
-    let plain = value.bytes().all(is_value_octet);
+    // What is neither token nor host is quoted, as a strict reader wants it.
+    let plain = value.bytes().all(|b| lexis::is_token_octet(b) || matches!(b, b':' | b'[' | b']'));
     if value.is_empty() {
         push(out, name, None);
     } else if plain || (quoted && value.starts_with('"')) {

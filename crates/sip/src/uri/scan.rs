@@ -21,8 +21,9 @@ pub(crate) fn scan_host_port(text: &str) -> Result<(usize, Option<u16>), UriErro
         ipv6(&text[..end]).ok_or(UriError("no IPv6 address in the brackets"))?;
         end
     } else {
-        let end = text.find(':').unwrap_or(text.len());
-        if end == 0 || !text.as_bytes()[..end].iter().all(|&b| lexis::is_host_octet(b)) {
+        let octets = text.as_bytes();
+        let end = octets.iter().position(|&b| !lexis::is_host_octet(b)).unwrap_or(octets.len());
+        if end == 0 || octets.get(end).is_some_and(|&b| b != b':') {
             return Err(UriError("no host name"));
         }
         end
@@ -96,17 +97,8 @@ fn scan_sip(text: &str, start: usize, scheme: Scheme) -> Result<Spans, UriError>
     let headers =
         memchr::memchr(b'?', &octets[authority_end..]).map_or(octets.len(), |at| authority_end + at);
     let (host_len, port) = scan_host_port(&text[host..authority_end])?;
-    for pair in text[authority_end..headers].split(';').skip(1) {
-        let (name, value) = pair.split_once('=').map_or((pair, None), |(name, value)| (name, Some(value)));
-        let fits = |part: &str| {
-            !part.is_empty()
-                && lexis::escaped_all(part.as_bytes(), |b| {
-                    lexis::is_param_octet(b) || lexis::is_token_octet(b)
-                })
-        };
-        if !fits(name) || value.is_some_and(|value| !value.is_empty() && !fits(value)) {
-            return Err(UriError("no URI parameter"));
-        }
+    if !params_fit(&octets[authority_end..headers]) {
+        return Err(UriError("no URI parameter"));
     }
     let header_octet = |b: u8| {
         lexis::is_unreserved(b) || matches!(b, b'[' | b']' | b'/' | b'?' | b':' | b'+' | b'$' | b'=' | b'&')
@@ -121,6 +113,17 @@ fn scan_sip(text: &str, start: usize, scheme: Scheme) -> Result<Spans, UriError>
         port,
         params: authority_end as u16,
         headers: headers as u16,
+    })
+}
+
+/// `*(";" name ["=" value])`; an empty value is let pass.
+fn params_fit(text: &[u8]) -> bool {
+    let octet = |b: u8| lexis::is_param_octet(b) || lexis::is_token_octet(b);
+    let Some((_, rest)) = text.split_first() else { return true };
+    rest.split(|&b| b == b';').all(|pair| {
+        let equals = memchr::memchr(b'=', pair).unwrap_or(pair.len());
+        let value = pair.get(equals + 1..).unwrap_or(b"");
+        equals > 0 && lexis::escaped_all(&pair[..equals], octet) && lexis::escaped_all(value, octet)
     })
 }
 
