@@ -39,7 +39,7 @@ impl Wire {
         let hss = Peer::responder(hss(), still(Config::hss(2)), now);
         let mut wire =
             Self { scscf, hss, now, to_hss: vec![], to_scscf: vec![], said_scscf: vec![], said_hss: vec![] };
-        wire.from_scscf(out);
+        wire.scscf_said(out);
         wire
     }
 
@@ -52,7 +52,7 @@ impl Wire {
         wire
     }
 
-    fn from_scscf(&mut self, out: Vec<Output>) {
+    fn scscf_said(&mut self, out: Vec<Output>) {
         for output in out {
             match output {
                 Output::Transmit(bytes) => self.to_hss.push(bytes),
@@ -61,7 +61,7 @@ impl Wire {
         }
     }
 
-    fn from_hss(&mut self, out: Vec<Output>) {
+    fn hss_said(&mut self, out: Vec<Output>) {
         for output in out {
             match output {
                 Output::Transmit(bytes) => self.to_scscf.push(bytes),
@@ -75,12 +75,12 @@ impl Wire {
             for bytes in std::mem::take(&mut self.to_hss) {
                 let mut out = Vec::new();
                 self.hss.receive(&bytes, self.now, &mut out);
-                self.from_hss(out);
+                self.hss_said(out);
             }
             for bytes in std::mem::take(&mut self.to_scscf) {
                 let mut out = Vec::new();
                 self.scscf.receive(&bytes, self.now, &mut out);
-                self.from_scscf(out);
+                self.scscf_said(out);
             }
         }
     }
@@ -88,7 +88,7 @@ impl Wire {
     fn request(&mut self, token: u64, timeout_ms: u32) {
         let mut out = Vec::new();
         self.scscf.request(mar_message(), token, timeout_ms, self.now, &mut out);
-        self.from_scscf(out);
+        self.scscf_said(out);
     }
 
     fn expire_scscf(&mut self) -> Vec<Output> {
@@ -103,7 +103,7 @@ impl Wire {
             cx::encode_answer(request, &cx::HssAnswer::Result(values::ResultCode::USER_UNKNOWN), &hss());
         let mut out = Vec::new();
         self.hss.answer(answer, &mut out);
-        self.from_hss(out);
+        self.hss_said(out);
     }
 }
 
@@ -213,7 +213,7 @@ fn ce_06_shutdown_sends_dpr_rebooting_and_awaits_dpa() {
     assert_eq!((dpr.command, dpr.unsigned32(code::DISCONNECT_CAUSE)), (command::DISCONNECT_PEER, Some(0)));
     assert_eq!(wire.scscf.state(), State::Closing);
     assert_eq!(out.len(), 1, "not closed before the DPA");
-    wire.from_scscf(out);
+    wire.scscf_said(out);
     wire.settle();
     assert_eq!(wire.said_scscf, [Output::Close { reason: Closed::Ours }]);
     assert_eq!(wire.hss.state(), State::Closing);
@@ -239,13 +239,13 @@ fn requests_cross_and_each_gets_its_own_answer() {
     }
     let mut out = Vec::new();
     wire.hss.request(message(RTR), 99, 5_000, wire.now, &mut out);
-    wire.from_hss(out);
+    wire.hss_said(out);
     wire.settle();
     let Some(Output::Request(rtr)) = wire.said_scscf.pop() else { panic!() };
     let done = values::DemandAnswer::of(values::ResultCode::SUCCESS);
     let mut out = Vec::new();
     wire.scscf.answer(cx::encode_demand_answer(&rtr, &done, &scscf()), &mut out);
-    wire.from_scscf(out);
+    wire.scscf_said(out);
     let requests: Vec<_> = wire
         .said_hss
         .drain(..)
@@ -446,13 +446,13 @@ fn no_schedule_of_loss_and_delay_leaves_a_request_without_an_end() {
                     wire.now = wire.now.after(draw(8_000));
                     let mut out = Vec::new();
                     wire.scscf.expire(wire.now, &mut out);
-                    wire.from_scscf(out);
+                    wire.scscf_said(out);
                 }
             }
         }
         let mut out = Vec::new();
         wire.scscf.lost(&mut out);
-        wire.from_scscf(out);
+        wire.scscf_said(out);
         let mut ends: Vec<_> = wire
             .said_scscf
             .iter()

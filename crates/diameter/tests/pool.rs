@@ -1,4 +1,4 @@
-//! RFC 6733 §5.5.4, §6.1 — several peers in virtual time: routing, failover, redirection, reconnection.
+//! RFC 6733 §5.5.4, RFC 6733 §6.1 — several peers in virtual time: routing, failover, redirection, reconnection.
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 mod fixtures;

@@ -1,9 +1,12 @@
 //! The S-CSCF as a value: the procedures of TS 24.229 §5.4 over one private user identity.
 
+pub mod aka;
 pub mod cx;
 pub mod effect;
 pub mod event;
+pub mod gruu;
 pub mod identity;
+pub mod locate;
 pub mod moment;
 pub mod policy;
 pub mod profile;
@@ -18,7 +21,8 @@ pub use event::{
     SubscriptionId, Trigger,
 };
 pub use identity::{Impi, Impu};
+pub use locate::{Located, locate};
 pub use moment::{Moment, Seed, Span, Timestamp};
 pub use policy::Policy;
 pub use rejection::{Rejection, Remedy};
-pub use user::User;
+pub use user::{Summary, User};

@@ -38,6 +38,8 @@ pub struct Registration {
     pub reregistration_interval: u32,
     /// REGISTERs of one user waiting for the HSS at once.
     pub max_attempts: usize,
+    /// Keep the profile for services to the unregistered user when the last contact ends (TS 29.228 §6.1.2.1).
+    pub store_server_name: bool,
 }
 
 impl Default for Registration {
@@ -49,6 +51,7 @@ impl Default for Registration {
             max_contacts: 10,
             reregistration_interval: 1800,
             max_attempts: 16,
+            store_server_name: false,
         }
     }
 }

@@ -34,6 +34,8 @@ pub enum Remedy {
     Unsupported(Box<str>),
     /// Accept: the body type offered.
     Accept(&'static str),
+    /// Allow: the methods served.
+    Allow(&'static str),
 }
 
 impl Rejection {
@@ -60,6 +62,7 @@ impl Rejection {
             Remedy::AllowEvents(events) => answer.header(sip::Name::AllowEvents, events),
             Remedy::Unsupported(tags) => answer.header(sip::Name::Unsupported, tags),
             Remedy::Accept(kind) => answer.header(sip::Name::Accept, kind),
+            Remedy::Allow(methods) => answer.header(sip::Name::Allow, methods),
         };
         answer.header(sip::Name::Warning, format_args!("399 {agent} \"{quoted} ({})\"", self.clause)).finish()
     }

@@ -1,4 +1,4 @@
-//! RFC 6733 §2.1, §5.1 — a link of a pool: a target and the connection to it, tried again and again.
+//! RFC 6733 §2.1, RFC 6733 §5.1 — a link of a pool: a target and the connection to it, tried again and again.
 
 use super::{LinkId, Output, Pool, Status};
 use crate::{

@@ -1,4 +1,4 @@
-//! RFC 6733 §5.1, §5.5.4 — several peers: which one gets a request, and what happens to it when that one fails.
+//! RFC 6733 §5.1, RFC 6733 §5.5.4 — several peers: which one gets a request, and what happens to it when that one fails.
 //!
 //! The pool owns a [`Peer`] per connection and asks its caller only to open, feed and close transports. Every request
 //! ends in exactly one [`Output::Answer`] or [`Output::Failed`], no later than the request timeout.

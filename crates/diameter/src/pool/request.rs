@@ -1,4 +1,4 @@
-//! RFC 6733 §5.5.4, §6.1.4, §6.1.8 — the fate of a request: routing, failover, redirection.
+//! RFC 6733 §5.5.4, RFC 6733 §6.1.4, RFC 6733 §6.1.8 — the fate of a request: routing, failover, redirection.
 
 use super::{LinkId, Output, Pool, link::Stage};
 use crate::{

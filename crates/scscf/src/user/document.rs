@@ -66,12 +66,14 @@ impl User {
 
     fn active(&self, binding: &ContactBinding, impu: &Impu, demand: bool, step: &Step<'_>) -> Contact {
         let explicit = binding.impu == *impu;
-        let event = match binding.event {
-            // The words of RFC 3680 for a demand are those of the other dialect.
-            ContactEvent::Shortened if demand && explicit => ContactEvent::Registered,
-            ContactEvent::Shortened if demand => ContactEvent::Created,
-            ContactEvent::Registered if !explicit => ContactEvent::Created,
-            event => event,
+        // The words of RFC 3680 for a demand are those of the other dialect.
+        let event = match demand && binding.event == ContactEvent::Shortened {
+            true => ContactEvent::Registered,
+            false => binding.event,
+        };
+        let event = match event == ContactEvent::Registered && !explicit {
+            true => ContactEvent::Created,
+            false => event,
         };
         let mut contact =
             Contact::new(contact_id(binding.id, impu), ContactState::Active, event, binding.uri.as_str());

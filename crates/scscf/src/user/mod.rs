@@ -1,18 +1,39 @@
 //! TS 24.229 §5.4 — one private user identity as a value, and the table of contents of its procedures.
 
+mod accept;
+mod authentication;
+mod challenge;
+mod deregister;
+mod document;
+mod expiry;
+mod notify;
+mod ok;
+mod push_profile;
+mod reauthenticate;
+mod refer;
 mod register;
+mod registration;
+mod showing;
+mod siblings;
 mod state;
 mod step;
+mod subscribe;
+mod termination;
 
+pub(crate) use deregister::Cause;
 pub use state::{
     Authentication, Challenge, ContactBinding, Departed, ImplicitRegistrationSet, InFlight, Phase,
     Reauthentication, RegSubscription, Registration, Subscriber, SubscriptionKind,
 };
 pub use step::Step;
 
-use crate::SubscriptionId;
-use crate::{Effect, Event, Impi, Moment, Outcome, Policy, Purpose, Timestamp, event::AttemptId};
+use crate::event::{AttemptId, ServerTx, Source};
+use crate::view::RegistrationState;
+use crate::{
+    Effect, Event, Impi, Impu, Moment, Outcome, Policy, Purpose, Rejection, Remedy, SubscriptionId, Told,
+};
 use serde::{Deserialize, Serialize};
+use sip::{Method, Name, Request, Status};
 use std::collections::BTreeMap;
 
 /// All that one private user identity owns.
@@ -27,5 +48,195 @@ pub struct User {
     subscriptions: BTreeMap<SubscriptionId, RegSubscription>,
     /// REGISTERs waiting for the HSS. They die with the actor: the UE retransmits, and the challenge still stands.
     #[serde(skip)]
-    attempts: BTreeMap<AttemptId, register::Attempt>,
+    attempts: BTreeMap<AttemptId, Attempt>,
+}
+
+/// A REGISTER between two answers of the HSS.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Attempt {
+    register: register::Register,
+    goal: Goal,
+}
+
+/// What the HSS was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Goal {
+    /// A vector.
+    Challenge(challenge::Provocation),
+    /// An assignment, after the answer to the challenge of this nonce if the REGISTER was authenticated by one.
+    Assign { nonce: Option<Box<str>>, authenticated: bool },
+}
+
+/// A user in one line, for lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Registration state.
+    pub state: RegistrationState,
+    /// Contact bindings.
+    pub bindings: usize,
+    /// Reg-event subscriptions.
+    pub subscriptions: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// A network-initiated re-authentication is pending.
+    pub reauthentication: bool,
+}
+
+/// Methods that a user answers itself.
+const METHODS: &str = "REGISTER, SUBSCRIBE, OPTIONS";
+
+impl User {
+    /// A user of whom nothing is known.
+    pub fn new(impi: Impi) -> Self {
+        Self {
+            impi,
+            authentication: Authentication::default(),
+            registration: Registration::default(),
+            subscriptions: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+        }
+    }
+
+    /// (state, event, moment) -> (state', outcome). Read it as the table of contents.
+    pub fn step(&mut self, event: Event, moment: Moment, policy: &Policy) -> Outcome {
+        let mut step = Step::new(moment, policy);
+        // What is overdue happens first: no event meets a state that time has ended.
+        if self.next_deadline().is_some_and(|at| at <= step.now()) {
+            self.deadline(&mut step);
+        }
+        match event {
+            Event::Request { tx, request, source } => {
+                if let Err(rejection) = self.request(tx, &request, source, &mut step) {
+                    self.refuse(tx, &request, rejection, &mut step);
+                }
+            }
+            Event::Reply { to: Purpose::Notify(id), reply } => self.notify_answered(id, reply, &mut step),
+            Event::Reply { to: Purpose::Refer, reply } => self.refer_answered(&reply, &mut step),
+            Event::CxAnswer { to, answer } => self.cx_answered(to, answer, &mut step),
+            Event::CxDemand { tx, demand } => self.demanded(tx, demand, &mut step),
+            Event::Reauthenticate { by, period, reason, ask } => {
+                let told = self.reauthenticate(by, period, reason, &mut step);
+                tell(ask, told, &mut step);
+            }
+            Event::Deregister { reason, ask } => {
+                let told = self.deregister_for_operator(reason, &mut step);
+                tell(ask, told, &mut step);
+            }
+            Event::Sibling { impi, contacts } => self.sibling_told(impi, contacts, &mut step),
+            Event::Deadline => {}
+            Event::Resumed => {
+                self.authentication.resumed();
+                self.resumed(&mut step);
+            }
+        }
+        let owns_nothing = self.owns_nothing(step.now());
+        step.finish(owns_nothing)
+    }
+
+    fn request(
+        &mut self,
+        tx: ServerTx,
+        request: &Request,
+        source: Source,
+        step: &mut Step<'_>,
+    ) -> Result<(), Rejection> {
+        match request.method() {
+            Method::Register => self.register(tx, request, source, step),
+            Method::Subscribe => self.subscribe(tx, request, source, step),
+            Method::Options => {
+                let tag = step.tag();
+                let response = request.respond(Status::OK, &tag).header(Name::Allow, METHODS).finish();
+                step.effect(Effect::Respond { tx, response });
+                Ok(())
+            }
+            Method::Invite
+            | Method::Ack
+            | Method::Cancel
+            | Method::Bye
+            | Method::Notify
+            | Method::Message
+            | Method::Publish
+            | Method::Info
+            | Method::Prack
+            | Method::Update
+            | Method::Refer
+            | Method::Other(_) => {
+                let why = "no sessions and no messages are served";
+                Err(Rejection::new(Status::METHOD_NOT_ALLOWED, "RFC 3261 §8.2.1", why)
+                    .with(Remedy::Allow(METHODS)))
+            }
+        }
+    }
+
+    /// Answers with a refusal; the only place that does.
+    fn refuse(&self, tx: ServerTx, request: &Request, rejection: Rejection, step: &mut Step<'_>) {
+        let tag = step.tag();
+        let response = rejection.response(request, &tag, step.policy.name.host());
+        step.effect(Effect::Respond { tx, response });
+        step.refuse(rejection);
+    }
+
+    fn deregister_for_operator(&mut self, reason: Box<str>, step: &mut Step<'_>) -> Told {
+        if self.registration.bindings().all(|binding| binding.emergency) {
+            return Told::NotRegistered;
+        }
+        self.network_initiated_deregistration(Cause::Administrative(reason), step);
+        Told::Deregistering
+    }
+
+    /// Whose user it is.
+    pub const fn impi(&self) -> &Impi {
+        &self.impi
+    }
+
+    /// Whether a contact is bound.
+    pub fn is_registered(&self) -> bool {
+        self.registration.bindings().next().is_some()
+    }
+
+    /// Every public identity of every set, barred ones included: what the directory maps to this user.
+    pub fn impus(&self) -> impl Iterator<Item = &Impu> {
+        self.registration.sets.iter().flat_map(|set| set.profile.identities()).map(|identity| &identity.impu)
+    }
+
+    /// The user in one line.
+    pub fn summary(&self) -> Summary {
+        let bindings = self.registration.bindings().count();
+        let state = match (bindings, self.registration.sets.is_empty()) {
+            (0, true) => RegistrationState::NotRegistered,
+            (0, false) => RegistrationState::UnregisteredServices,
+            _ => RegistrationState::Registered,
+        };
+        Summary {
+            state,
+            bindings,
+            subscriptions: self.subscriptions.len(),
+            sessions: 0,
+            reauthentication: self.authentication.reauthentication.is_some(),
+        }
+    }
+
+    /// Law 12: nothing is left that anybody could ask for.
+    fn owns_nothing(&self, now: crate::Timestamp) -> bool {
+        self.registration.sets.is_empty()
+            && self.subscriptions.is_empty()
+            && self.authentication.challenges.is_empty()
+            && self.attempts.is_empty()
+            && self.authentication.window_end().is_none_or(|at| at <= now)
+    }
+}
+
+impl Authentication {
+    /// What awaited the HSS died with the former actor; the UE may answer again.
+    fn resumed(&mut self) {
+        for challenge in &mut self.challenges {
+            challenge.verified = false;
+        }
+    }
+}
+
+fn tell(ask: Option<crate::AskTx>, told: Told, step: &mut Step<'_>) {
+    if let Some(ask) = ask {
+        step.effect(Effect::Tell { ask, told });
+    }
 }

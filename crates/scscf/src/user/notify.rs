@@ -24,11 +24,23 @@ impl User {
         }
     }
 
+    /// A UE registered contacts in the place of others (C.4 rows 12 to 14): its subscriptions go with it to the new ones, and
+    /// both are told in one document.
+    pub(crate) fn bindings_replaced(&mut self, departed: Vec<Departed>, by: &[u64], step: &mut Step<'_>) {
+        for subscription in self.subscriptions.values_mut() {
+            let moves = departed.iter().any(|ended| subscription.bindings.contains(&ended.id));
+            if moves {
+                subscription.bindings.extend_from_slice(by);
+            }
+        }
+        self.bindings_departed(departed, "noresource", step);
+    }
+
     /// Contacts ended, or ended for some identities: notes them for every subscriber, ends the subscriptions that go with
     /// them, and tells everyone.
     ///
-    /// `last_reason` is the reason in Subscription-State of those that end. Contacts that take the place of the ended ones
-    /// have to be bound before this is called.
+    /// The registration no longer holds them when this is called. `last_reason` is the reason in Subscription-State of the
+    /// subscriptions that end.
     pub(crate) fn bindings_departed(
         &mut self,
         departed: Vec<Departed>,
@@ -37,10 +49,6 @@ impl User {
     ) {
         let bindings = || self.registration.sets.iter().flat_map(|set| &set.bindings);
         let remaining: Vec<u64> = bindings().map(|binding| binding.id).collect();
-        let fresh: Vec<u64> = bindings()
-            .filter(|binding| binding.registered_at == step.now())
-            .map(|binding| binding.id)
-            .collect();
         let nobody_to_ask = bindings().all(|binding| binding.emergency);
         if nobody_to_ask {
             self.reauthentication_over(step);
@@ -52,13 +60,10 @@ impl User {
             if subscription.ending.is_some() {
                 continue;
             }
-            let own = std::mem::take(&mut subscription.bindings);
-            subscription.bindings = own.iter().copied().filter(|id| remaining.contains(id)).collect();
+            let own = subscription.bindings.clone();
+            subscription.bindings.retain(|id| remaining.contains(id));
             let left = subscription.subscriber == Subscriber::Ue && subscription.bindings.is_empty();
-            if left && !fresh.is_empty() {
-                // The same UE under a new contact address (C.4 rows 12 to 14).
-                subscription.bindings.clone_from(&fresh);
-            } else if left && by_the_ue(&departed, &own) {
+            if left && by_the_ue(&departed, &own) {
                 // As if it had unsubscribed; with its security associations going, nothing could reach it.
                 dropped.push(id);
             } else if left || remaining.is_empty() {

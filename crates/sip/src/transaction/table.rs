@@ -115,3 +115,55 @@ impl Table {
         self.stats
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::transaction::ViaTemplate;
+    use crate::{Method, Name, Request, Status, Transport, Uri};
+    use std::net::SocketAddr;
+
+    fn request(method: Method) -> Request {
+        let cseq = format!("1 {method}");
+        Request::build(method, &Uri::parse("sip:home.net").unwrap())
+            .header(Name::From, "<sip:a@home.net>;tag=a")
+            .header(Name::To, "<sip:a@home.net>")
+            .header(Name::CallId, "c")
+            .header(Name::CSeq, cseq)
+            .finish()
+    }
+
+    #[test]
+    fn no_index_outlives_its_transaction() {
+        let address = SocketAddr::from(([192, 0, 2, 1], 5060));
+        let flow = Flow { transport: Transport::Udp, local: address, remote: address, connection: 0 };
+        let via = ViaTemplate::new("192.0.2.1");
+        let mut table = Table::new(Timers::default(), Limits::default(), [1, 2]);
+        let mut out = Vec::new();
+        table.send(ClientId(1), request(Method::Invite), flow, &via, Tick(0), &mut out);
+        table.send(ClientId(2), request(Method::Notify), flow, &via, Tick(0), &mut out);
+        let octets: Vec<_> = out
+            .drain(..)
+            .filter_map(|output| if let Output::Transmit { bytes, .. } = output { Some(bytes) } else { None })
+            .collect();
+        // What it sent comes back to it: requests of its own peer.
+        for octets in octets {
+            let message = Message::parse_datagram(octets).unwrap();
+            if let Message::Request(request) = &message
+                && *request.method() == Method::Invite
+            {
+                let ringing = request.respond(Status::RINGING, "b").finish();
+                table.receive(ringing.into(), flow, Tick(0), &mut out);
+                table.cancel(ClientId(1), ClientId(3), Tick(0), &mut out).unwrap();
+            }
+            table.receive(message, flow, Tick(0), &mut out);
+        }
+        assert_eq!((table.by_client.len(), table.cancels.len(), table.by_key.len()), (3, 1, 2));
+        while let Some(at) = table.next_deadline() {
+            table.expire(at, &mut out);
+        }
+        assert!(table.is_empty());
+        assert_eq!((table.by_client.len(), table.cancels.len(), table.by_key.len()), (0, 0, 0));
+    }
+}

@@ -135,7 +135,7 @@ fn the_ack_keeps_the_routes() {
 }
 
 #[test]
-fn every_2xx_passes_until_timer_m() {
+fn cg_12_every_2xx_passes_until_timer_m() {
     let mut rig = Rig::new();
     rig.send(1, "INVITE");
     let invite = rig.sent_request();
@@ -152,7 +152,7 @@ fn every_2xx_passes_until_timer_m() {
 }
 
 #[test]
-fn cancel_waits_for_a_provisional_response() {
+fn cg_13_cancel_waits_for_a_provisional_response() {
     let mut rig = Rig::new();
     rig.send(1, "INVITE");
     let invite = rig.sent_request();

@@ -12,7 +12,7 @@ fn way(flow: Flow, via: &str) -> (String, String) {
 }
 
 #[test]
-fn udp_responses_go_where_the_via_says() {
+fn cg_01_received_is_added_where_sent_by_is_not_the_source() {
     let same = "SIP/2.0/UDP 192.0.2.1:5099;branch=z9hG4bKx";
     assert_eq!(way(udp(), same), (same.into(), "192.0.2.1:5099".into()));
     let (top, to) = way(udp(), "SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKx");
@@ -21,9 +21,17 @@ fn udp_responses_go_where_the_via_says() {
     let (top, to) = way(udp(), "SIP/2.0/UDP ue.home.net:6000;branch=z9hG4bKx");
     assert!(top.contains("received=192.0.2.1"), "{top}");
     assert_eq!(to, "192.0.2.1:6000");
+}
+
+#[test]
+fn cg_02_rport_sends_responses_to_the_source_port() {
     let (top, to) = way(udp(), "SIP/2.0/UDP 192.0.2.1:6000;rport;branch=z9hG4bKx");
     assert!(top.contains("rport=5070") && top.contains("received=192.0.2.1"), "{top}");
     assert_eq!(to, "192.0.2.1:5070");
+}
+
+#[test]
+fn maddr_outranks_the_source_if_it_is_an_address() {
     assert_eq!(way(udp(), "SIP/2.0/UDP 192.0.2.1;maddr=198.51.100.7;branch=z9hG4bKx").1, "198.51.100.7:5060");
     assert_eq!(way(udp(), "SIP/2.0/UDP 192.0.2.1;maddr=not.an.address;branch=z9hG4bKx").1, "192.0.2.1:5060");
 }

@@ -115,7 +115,7 @@ fn the_ack_to_a_refusal_ends_here() {
 }
 
 #[test]
-fn an_accepted_invite_passes_further_2xx_and_its_ack() {
+fn cg_19_an_accepted_invite_absorbs_its_repetition_and_passes_2xx_and_ack() {
     let mut rig = Rig::new();
     rig.receive("INVITE");
     assert_eq!(rig.respond(200).unwrap(), ["> 200"]);
@@ -160,7 +160,7 @@ fn a_ringing_invite_has_longer() {
 }
 
 #[test]
-fn cancel_is_answered_here_and_names_its_invite() {
+fn cg_14_cancel_is_answered_here_and_names_its_invite() {
     let mut rig = Rig::new();
     assert_eq!(rig.receive("CANCEL"), ["> 481", "cancel nothing"]);
     assert_eq!(rig.receive("CANCEL"), ["> 481"]);

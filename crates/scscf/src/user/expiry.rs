@@ -1,0 +1,93 @@
+//! TS 24.229 §5.4.1.2.3, §5.4.1.5 — what time ends: challenges, bindings, and what siblings told.
+
+use super::User;
+use crate::cx::ServerAssignmentType;
+use crate::{Impu, Timestamp, user::Step};
+use sip::reginfo::ContactEvent;
+
+impl User {
+    /// When the user next acts by itself, read off the state.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let challenges = self.authentication.challenges.iter();
+        let next = challenges
+            .filter(|challenge| !challenge.verified)
+            .map(|challenge| challenge.deadline)
+            .chain(self.registration.bindings().map(|binding| binding.expires_at))
+            .chain(self.registration.siblings.values().flatten().map(|contact| contact.expires_at))
+            .chain(self.reauthentication_deadline())
+            .chain(self.subscriptions_deadline())
+            .min();
+        // The minute of counted challenges keeps nobody in memory who owns something else.
+        next.or_else(|| self.authentication.window_end())
+    }
+
+    /// Does whatever is due.
+    pub(crate) fn deadline(&mut self, step: &mut Step<'_>) {
+        self.challenges_due(step);
+        if self.reauthentication_deadline().is_some_and(|at| at <= step.now()) {
+            self.reauthentication_due(step);
+        }
+        self.bindings_due(step);
+        self.siblings_due(step);
+        if self.subscriptions_deadline().is_some_and(|at| at <= step.now()) {
+            self.subscriptions_due(step);
+        }
+    }
+
+    /// reg-await-auth expired: the authentication has failed, and nothing else happens to whoever is registered.
+    fn challenges_due(&mut self, step: &mut Step<'_>) {
+        let now = step.now();
+        let mut lapsed: Option<Impu> = None;
+        self.authentication.challenges.retain(|challenge| {
+            let due = !challenge.verified && challenge.deadline <= now;
+            if due {
+                lapsed = Some(challenge.impu.clone());
+            }
+            !due
+        });
+        if let Some(impu) = lapsed {
+            step.changed();
+            step.say("a challenge was not answered in time");
+            self.report_failure(&impu, ServerAssignmentType::AuthenticationTimeout, step);
+        }
+    }
+
+    fn bindings_due(&mut self, step: &mut Step<'_>) {
+        let now = step.now();
+        if !self.registration.bindings().any(|binding| binding.expires_at <= now) {
+            return;
+        }
+        let mut departed = Vec::new();
+        let mut ended = Vec::new();
+        let mut identities = Vec::new();
+        for set in &mut self.registration.sets {
+            let (gone, kept): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut set.bindings).into_iter().partition(|binding| binding.expires_at <= now);
+            set.bindings = kept;
+            if gone.is_empty() {
+                continue;
+            }
+            identities.extend(set.profile.identities().next().map(|identity| identity.impu.clone()));
+            if set.bindings.is_empty() {
+                ended.extend(set.representative());
+            }
+            departed.extend(gone.into_iter().map(|binding| set.departed(binding, ContactEvent::Expired)));
+        }
+        step.changed();
+        step.say("a registration expired");
+        let keep = step.policy.registration.store_server_name;
+        if !ended.is_empty() {
+            let assignment = if keep {
+                ServerAssignmentType::TimeoutDeregistrationStoreServerName
+            } else {
+                ServerAssignmentType::TimeoutDeregistration
+            };
+            self.report(ended, assignment, step);
+        }
+        for impu in &identities {
+            self.tell_siblings(impu, step);
+        }
+        self.forget_unbound_sets(keep);
+        self.bindings_departed(departed, "noresource", step);
+    }
+}

@@ -1,0 +1,95 @@
+//! TS 24.229 §5.4.1.2.2F — public identities shared by several private ones: their users tell each other their contacts.
+
+use super::{ImplicitRegistrationSet, User};
+use crate::event::SharedContact;
+use crate::{Effect, Impi, Impu, Timestamp, user::Step};
+
+/// Most private identities whose contacts are kept.
+const MOST_SIBLINGS: usize = 32;
+
+impl User {
+    /// Tells the contacts of the set of `impu` to whoever shares it; nobody does unless the HSS named further private
+    /// identities or somebody has spoken up.
+    pub(crate) fn tell_siblings(&self, impu: &Impu, step: &mut Step<'_>) {
+        let Some(set) = self.registration.set_of(impu) else { return };
+        let shared = set.associated_identities.iter().any(|impi| *impi != self.impi)
+            || !self.registration.siblings.is_empty();
+        if shared {
+            let impus: Vec<_> = set.unbarred().map(|identity| identity.impu.clone()).collect();
+            let contacts = shared_contacts(set, &impus);
+            step.effect(Effect::TellSiblings { impus, contacts });
+        }
+    }
+
+    /// Another private identity told its contacts.
+    pub(crate) fn sibling_told(&mut self, impi: Impi, mut contacts: Vec<SharedContact>, step: &mut Step<'_>) {
+        if impi == self.impi || !self.is_registered() {
+            return;
+        }
+        for contact in &mut contacts {
+            contact.impus.retain(|impu| self.registration.set_of(impu).is_some());
+        }
+        contacts.retain(|contact| !contact.impus.is_empty() && contact.expires_at > step.now());
+        contacts.truncate(step.policy.registration.max_contacts);
+        let known = self.registration.siblings.get(&impi);
+        let news = known.is_none();
+        if known.map_or(contacts.is_empty(), |known| *known == contacts) {
+            return;
+        }
+        if contacts.is_empty() {
+            self.registration.siblings.remove(&impi);
+        } else if news && self.registration.siblings.len() >= MOST_SIBLINGS {
+            step.say("too many private identities share these public ones");
+            return;
+        } else {
+            self.registration.siblings.insert(impi, contacts);
+        }
+        step.changed();
+        step.say("another private identity told its contacts");
+        if news {
+            // It has only just come up, and does not know ours.
+            let shared: Vec<_> =
+                self.registration.sets.iter().filter_map(|set| set.unbarred().next()).collect();
+            for impu in shared.into_iter().map(|identity| identity.impu.clone()).collect::<Vec<_>>() {
+                self.tell_siblings(&impu, step);
+            }
+        }
+        self.notify_all(step);
+    }
+
+    /// What siblings told lapses by itself.
+    pub(crate) fn siblings_due(&mut self, step: &mut Step<'_>) {
+        let now = step.now();
+        if !self.registration.siblings.values().flatten().any(|contact| contact.expires_at <= now) {
+            return;
+        }
+        self.registration.siblings.retain(|_, contacts| {
+            contacts.retain(|contact| contact.expires_at > now);
+            !contacts.is_empty()
+        });
+        step.changed();
+        if self.is_registered() {
+            self.notify_all(step);
+        }
+    }
+
+    /// Contact values of other private identities under `impu`, for the 200 (OK).
+    pub(crate) fn siblings_contacts(&self, impu: &Impu, now: Timestamp) -> impl Iterator<Item = String> {
+        self.registration.siblings.values().flatten().filter(move |contact| contact.impus.contains(impu)).map(
+            move |contact| format!("{};expires={}", contact.contact, contact.expires_at.seconds_after(now)),
+        )
+    }
+}
+
+fn shared_contacts(set: &ImplicitRegistrationSet, impus: &[Impu]) -> Vec<SharedContact> {
+    set.bindings
+        .iter()
+        .filter(|binding| !binding.emergency)
+        .map(|binding| SharedContact {
+            impus: impus.to_vec(),
+            contact: binding.contact_header().into(),
+            expires_at: binding.expires_at,
+            id: binding.id,
+        })
+        .collect()
+}

@@ -1,0 +1,7 @@
+//! TS 24.229 clause by clause: `cargo nextest run s5_4_1_2_3` runs one clause. A test that covers a row of the conformance
+//! checklist begins with the identifier of that row.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, unreachable_pub, dead_code)]
+
+mod stage;
+
+mod s5_4_1_2_1;
