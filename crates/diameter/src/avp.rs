@@ -47,6 +47,18 @@ impl std::fmt::Debug for Avp<'_> {
     }
 }
 
+impl std::fmt::Debug for Avps<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.clone()).finish()
+    }
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Writer({} octets)", self.octets.len())
+    }
+}
+
 impl<'a> Avp<'a> {
     /// Whether it is the AVP that `code` names; its M flag does not matter.
     pub const fn is(&self, code: Code) -> bool {
@@ -99,7 +111,7 @@ impl<'a> Avp<'a> {
 }
 
 /// Walks a chain of AVPs; ends after the first that cannot be read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Avps<'a> {
     rest: &'a [u8],
 }
@@ -164,7 +176,7 @@ impl<'a> Iterator for Avps<'a> {
 ///
 /// A value beyond the 24-bit length is written with a wrapped length; `Message::decode` and the peer refuse messages
 /// far below that size, so none leaves the process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Writer {
     octets: Vec<u8>,
 }

@@ -2,9 +2,10 @@
 
 use crate::message::{HEADER, LIMIT};
 use bytes::{Bytes, BytesMut};
+use std::fmt;
 
 /// Cuts a stream into messages.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Framer {
     buffer: BytesMut,
     broken: bool,
@@ -22,6 +23,12 @@ pub enum FrameError {
     /// The length is beyond the limit.
     #[error("message of {0} octets exceeds the limit")]
     TooLong(usize),
+}
+
+impl fmt::Debug for Framer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Framer({} octets)", self.buffer.len())
+    }
 }
 
 impl Framer {

@@ -236,8 +236,24 @@ fn no_secret_is_in_any_debug_text() {
     let Answer::MultimediaAuth(Ok(answer)) = cx::decode_answer(Kind::MultimediaAuth, &message(MAA)) else {
         panic!()
     };
-    let shown = format!("{answer:?} {:?}", message(MAA));
-    for secret in ["a5, 42", "165, 66", "b4, 0b", "180, 11", "a54211d5", "b40ba9a3", "f769bcd7"] {
+    let bytes = octets(MAA);
+    let mut framer = diameter::Framer::new();
+    framer.push(&bytes[..bytes.len() - 4]);
+    let mut writer = diameter::Writer::new();
+    writer.octets(avp::CONFIDENTIALITY_KEY, &octets("b40ba9a3c58b2a05bbf0d987b21bf8cb"));
+    let link = diameter::pool::LinkId(1);
+    let shown = format!(
+        "{answer:?} {:?} {:?} {:?} {:?} {framer:?} {writer:?}",
+        message(MAA),
+        diameter::Avps::new(&bytes[20..]),
+        diameter::peer::Output::Transmit(bytes.clone()),
+        diameter::pool::Output::Transmit { link, bytes: bytes.clone() },
+    );
+    let raw = format!("{bytes:?}");
+    assert!(raw.contains("\\xb4\\x0b") && raw.contains("\\xa5B"), "the needles are what a leak looks like");
+    for secret in
+        ["a5, 42", "165, 66", "b4, 0b", "180, 11", "a54211d5", "b40ba9a3", "f769bcd7", "\\xb4\\x0b", "\\xa5B"]
+    {
         assert!(!shown.contains(secret), "{shown}");
     }
 }

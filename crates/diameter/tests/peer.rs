@@ -223,6 +223,35 @@ fn ce_06_shutdown_sends_dpr_rebooting_and_awaits_dpa() {
 }
 
 #[test]
+fn both_sides_may_take_leave_at_once() {
+    let mut wire = Wire::open();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    wire.scscf.disconnect(DisconnectCause::Rebooting, wire.now, &mut ours);
+    wire.hss.disconnect(DisconnectCause::Rebooting, wire.now, &mut theirs);
+    wire.scscf_said(ours);
+    wire.hss_said(theirs);
+    wire.settle();
+    assert_eq!(wire.said_scscf, [Output::Close { reason: Closed::Ours }]);
+    assert_eq!(wire.said_hss, [Output::Close { reason: Closed::Ours }]);
+}
+
+#[test]
+fn a_peer_that_takes_leave_fails_requests_at_once_and_is_not_waited_for_long() {
+    let mut wire = Wire::open();
+    wire.request(1, 5_000);
+    wire.to_hss.clear();
+    let mut out = Vec::new();
+    wire.hss.disconnect(DisconnectCause::Busy, wire.now, &mut out);
+    wire.hss_said(out);
+    let mut out = Vec::new();
+    wire.scscf.receive(&wire.to_scscf.remove(0), wire.now, &mut out);
+    assert_eq!(transmitted(&out)[0].command, command::DISCONNECT_PEER);
+    assert_eq!(out[1..], [Output::Failed { token: 1, why: Why::Disconnected }]);
+    let out = wire.expire_scscf();
+    assert_eq!(out, [Output::Close { reason: Closed::Theirs(DisconnectCause::Busy) }]);
+}
+
+#[test]
 fn a_dpa_that_never_comes_does_not_hold_up_the_end() {
     let mut wire = Wire::open();
     let mut out = Vec::new();

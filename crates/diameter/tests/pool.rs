@@ -490,6 +490,9 @@ fn what_comes_late_for_a_link_that_is_gone_is_ignored() {
     world.pool.receive(link, b"GET / HTTP/1.1\r\n\r\n", world.now, &mut out);
     world.pool.lost(link, world.now, &mut out);
     world.pool.connected(link, LOCAL, world.now, &mut out);
+    let current = *world.peers.keys().next().unwrap();
+    world.pool.connected(current, LOCAL, world.now, &mut out);
+    world.pool.connect_failed(current, world.now);
     assert_eq!(out, []);
     assert_eq!(world.pool.open_links(), 1);
 }

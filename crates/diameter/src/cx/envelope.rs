@@ -120,7 +120,6 @@ pub(super) fn hss(message: &Message) -> Option<Hss> {
 pub(super) struct Asked<'a>(pub(super) &'a Message);
 
 /// What is wrong with a request: a base Result-Code and the content of Failed-AVP.
-#[derive(Debug)]
 pub(super) struct Fault {
     code: u32,
     failed: Vec<u8>,

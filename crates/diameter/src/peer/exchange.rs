@@ -84,7 +84,10 @@ impl Peer {
                     .unsigned32(avp::DISCONNECT_CAUSE)
                     .map_or(DisconnectCause::Rebooting, DisconnectCause::of);
                 out.push(Output::Transmit(base::disconnect_answer(&message, &self.identity).encode()));
-                self.leave(cause, now, out);
+                // Both may ask at once: then each awaits the DPA to its own.
+                if self.leaving.is_none() {
+                    self.leave(cause, now, out);
+                }
             }
             _ => match self.refuse(&message) {
                 Some(refusal) => out.push(Output::Transmit(refusal.encode())),

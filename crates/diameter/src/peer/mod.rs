@@ -14,7 +14,7 @@ use crate::{
 };
 use ahash::AHashMap;
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 /// How a connection behaves.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ impl Config {
 }
 
 /// What a connection asks of its owner.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Output {
     /// Octets for the transport.
     Transmit(Bytes),
@@ -149,6 +149,20 @@ pub struct Peer {
     next_end_to_end: u32,
     pending: AHashMap<u32, (u64, Tick)>,
     deadlines: BTreeSet<(Tick, u32)>,
+}
+
+/// Octets for the wire may hold keys, so they are never shown.
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transmit(bytes) => write!(f, "Transmit({} octets)", bytes.len()),
+            Self::Open { host, realm } => write!(f, "Open({host}, {realm})"),
+            Self::Request(message) => write!(f, "Request({message:?})"),
+            Self::Answer { token, message } => write!(f, "Answer({token}, {message:?})"),
+            Self::Failed { token, why } => write!(f, "Failed({token}, {why:?})"),
+            Self::Close { reason } => write!(f, "Close({reason:?})"),
+        }
+    }
 }
 
 impl Peer {
@@ -282,6 +296,9 @@ impl Peer {
 
     /// Takes octets from the transport.
     pub fn receive(&mut self, octets: &[u8], now: Tick, out: &mut Vec<Output>) {
+        if self.state == State::Closed {
+            return;
+        }
         self.framer.push(octets);
         while self.state != State::Closed {
             match self.framer.next() {

@@ -17,7 +17,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use link::{Link, Stage};
 use request::Pending;
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 /// How a pool behaves.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ pub struct Target {
 pub struct LinkId(pub u64);
 
 /// What a pool asks of its owner.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Output {
     /// Open a transport to this target; then call [`Pool::connected`] or [`Pool::connect_failed`].
     Connect { link: LinkId, target: usize },
@@ -97,6 +97,21 @@ pub struct Status<'a> {
     pub state: Option<State>,
     /// Requests that await their answers on it.
     pub pending: usize,
+}
+
+/// Octets for the wire may hold keys, so they are never shown.
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect { link, target } => write!(f, "Connect({link:?}, {target})"),
+            Self::Transmit { link, bytes } => write!(f, "Transmit({link:?}, {} octets)", bytes.len()),
+            Self::Close { link, reason } => write!(f, "Close({link:?}, {reason:?})"),
+            Self::Opened { link, host, realm } => write!(f, "Opened({link:?}, {host}, {realm})"),
+            Self::Request { link, message } => write!(f, "Request({link:?}, {message:?})"),
+            Self::Answer { token, message } => write!(f, "Answer({token}, {message:?})"),
+            Self::Failed { token, why } => write!(f, "Failed({token}, {why:?})"),
+        }
+    }
 }
 
 /// Several peers.
@@ -150,7 +165,7 @@ impl Pool {
 
     /// The transport is open, from this local address.
     pub fn connected(&mut self, link: LinkId, local: IpAddr, now: Tick, out: &mut Vec<Output>) {
-        if let Some(at) = self.at(link) {
+        if let Some(at) = self.opening(link) {
             let identity = Identity { host_ip: local, ..self.identity.clone() };
             let mut heard = Vec::new();
             let peer = Peer::initiator(identity, self.peer_config(), now, &mut heard);
@@ -172,7 +187,7 @@ impl Pool {
 
     /// The transport cannot be opened.
     pub fn connect_failed(&mut self, link: LinkId, now: Tick) {
-        if let Some(at) = self.at(link) {
+        if let Some(at) = self.opening(link) {
             self.back_off(at, Closed::Lost, now);
         }
     }
@@ -299,10 +314,8 @@ impl Pool {
         self.links.iter().map(Link::status)
     }
 
-    fn at(&self, link: LinkId) -> Option<usize> {
-        self.links
-            .iter()
-            .position(|l| l.id == link && !matches!(l.stage, Stage::Over | Stage::Waiting { .. }))
+    fn opening(&self, link: LinkId) -> Option<usize> {
+        self.links.iter().position(|l| l.id == link && matches!(l.stage, Stage::Opening { .. }))
     }
 
     fn with_peer(
@@ -312,7 +325,7 @@ impl Pool {
         out: &mut Vec<Output>,
         act: impl FnOnce(&mut Peer, &mut Vec<peer::Output>),
     ) {
-        let Some(at) = self.at(link) else { return };
+        let Some(at) = self.links.iter().position(|l| l.id == link) else { return };
         if let Stage::Up(peer) = &mut self.links[at].stage {
             let mut heard = Vec::new();
             act(peer, &mut heard);
