@@ -111,8 +111,21 @@ impl World {
     }
 
     fn request(&mut self, token: u64, hss: Option<&str>) {
-        let hss = hss.map(|host| values::Hss { host: host.into(), realm: "home".into() });
-        let request = values::Request::MultimediaAuth(values::MultimediaAuth { hss, ..mar() });
+        self.ask(
+            token,
+            values::Request::MultimediaAuth(values::MultimediaAuth { hss: hss.map(host), ..mar() }),
+        );
+    }
+
+    fn request_assignment(&mut self, token: u64, hss: &str) {
+        let sar = sar(values::ServerAssignmentType::UserDeregistration);
+        self.ask(
+            token,
+            values::Request::ServerAssignment(values::ServerAssignment { hss: Some(host(hss)), ..sar }),
+        );
+    }
+
+    fn ask(&mut self, token: u64, request: values::Request) {
         let message = cx::encode_request(&request, &scscf(), SESSION, "home").unwrap();
         let mut out = Vec::new();
         self.pool.request(message, token, self.now, &mut out);
@@ -174,6 +187,10 @@ impl World {
     }
 }
 
+fn host(name: &str) -> values::Hss {
+    values::Hss { host: name.into(), realm: "home".into() }
+}
+
 fn result(code: u32) -> HssAnswer {
     HssAnswer::Result(values::ResultCode::Base(code))
 }
@@ -209,9 +226,10 @@ fn the_host_a_request_is_destined_for_gets_it() {
 fn ce_09_an_unreachable_host_is_tried_once_more_by_realm_only() {
     for refusal in [3002, 3004] {
         let mut world = World::new(&[1]);
-        world.request(1, Some("hss.behind.an.agent"));
+        world.request_assignment(1, "hss.behind.an.agent");
         let (_, link, first) = world.took();
-        assert!(first.find(avp::DESTINATION_HOST).is_some());
+        assert_eq!(first.command, command::SERVER_ASSIGNMENT);
+        assert_eq!(first.text(avp::DESTINATION_HOST), Some("hss.behind.an.agent"));
         world.answer(link, &first, &result(refusal));
         let (_, link, second) = world.took();
         assert_eq!(second.find(avp::DESTINATION_HOST), None);
@@ -227,7 +245,7 @@ fn ce_09_an_unreachable_host_is_tried_once_more_by_realm_only() {
 fn ce_09_a_host_without_connection_is_left_out_at_once() {
     let mut world = World::new(&[1, 2]);
     world.lose(1);
-    world.request(1, Some("hss1.home"));
+    world.request_assignment(1, "hss1.home");
     let (target, _, message) = world.took();
     assert_eq!(target, 0);
     assert_eq!(message.find(avp::DESTINATION_HOST), None);
