@@ -38,7 +38,7 @@ pub struct Registration {
     pub reregistration_interval: u32,
     /// REGISTERs of one user waiting for the HSS at once.
     pub max_attempts: usize,
-    /// Keep the profile for services to the unregistered user when the last contact ends (TS 29.228 §6.1.2.1).
+    /// Keep the profile for services to the unregistered user when the last contact ends (TS 29.228 §6.1.2).
     pub store_server_name: bool,
 }
 

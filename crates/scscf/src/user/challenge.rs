@@ -123,9 +123,9 @@ impl super::Authentication {
     /// The limit on vectors that unprotected REGISTERs may consume: each advances the subscriber's sequence number.
     fn count_unprotected(&mut self, step: &Step<'_>) -> Result<(), Rejection> {
         let policy = &step.policy.authentication;
-        let (start, count) = self.window;
-        if count == 0 || step.now() >= start + WINDOW {
-            self.window = (step.now(), 0);
+        self.close_window(step.now());
+        if self.window.1 == 0 {
+            self.window.0 = step.now();
         }
         if self.window.1 < policy.max_challenges_per_minute {
             self.window.1 += 1;
@@ -144,6 +144,13 @@ impl super::Authentication {
     /// When the counted minute is over; nothing if none is being counted.
     pub(crate) fn window_end(&self) -> Option<Timestamp> {
         (self.window.1 > 0).then(|| self.window.0 + WINDOW)
+    }
+
+    /// Ends the counted minute if it is over.
+    pub(crate) fn close_window(&mut self, now: Timestamp) {
+        if self.window_end().is_some_and(|at| at <= now) {
+            self.window.1 = 0;
+        }
     }
 
     /// A challenge that was answered rightly was no attack.

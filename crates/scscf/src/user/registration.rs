@@ -160,7 +160,7 @@ impl User {
         }
     }
 
-    /// TS 29.228 §6.1.2.1: where the HSS did not keep our name, the profile kept for unregistered services goes.
+    /// TS 29.228 §6.1.2: where the HSS did not keep our name, the profile kept for unregistered services goes.
     fn report_answered(&mut self, answer: Answer, step: &mut Step<'_>) {
         let kept = match answer {
             Answer::ServerAssignment(Ok(ServerAssignmentAnswer { server_name_not_stored, .. })) => {

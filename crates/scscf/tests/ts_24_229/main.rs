@@ -4,4 +4,13 @@
 
 mod stage;
 
+mod s5_4_1_1;
 mod s5_4_1_2_1;
+mod s5_4_1_2_2;
+mod s5_4_1_2_2f;
+mod s5_4_1_2_3;
+mod s5_4_1_4;
+mod s5_4_1_5;
+mod s5_4_1_6;
+mod s5_4_1_8;
+mod s5_4_8;

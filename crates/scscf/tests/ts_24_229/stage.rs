@@ -88,7 +88,7 @@ pub struct Stage {
     pub last: Option<Save>,
     pub summary: String,
     pub trusted: bool,
-    tx: u64,
+    pub tx: u64,
 }
 
 pub fn identity(text: &str, barred: bool) -> PublicIdentity {
@@ -566,8 +566,7 @@ pub fn credentials(username: &str, nonce: &str, res: &[u8], nc: Option<&str>) ->
 
 /// RES of the vector whose nonce this is.
 pub fn res_of(nonce: &str) -> ResOf {
-    let found =
-        (0..10_000).map(vector).find(|vector| aka::nonce(vector) == nonce).expect("a nonce of the HSS");
+    let found = (0..500).map(vector).find(|vector| aka::nonce(vector) == nonce).expect("a nonce of the HSS");
     ResOf(found.xres.reveal().to_vec())
 }
 
