@@ -1,0 +1,73 @@
+// The message ladder: one step of the user is one item, its cause and its effects are arrows between lanes.
+
+import { clock, h } from "/dashboard/element.js";
+
+const MOST = 300;
+const PARTY = { sip: "UE and P-CSCF", hss: "HSS", operator: "operator" };
+
+// Where a line belongs: [lane, direction, words]; a lane of null is a note of the S-CSCF to itself.
+export function reading(line, isCause) {
+  const [first, ...more] = line.split(" ");
+  const rest = more.join(" ") || first;
+  switch (first) {
+    case "CxAnswer": case "CxDemand": case "CxRequest":
+      return ["hss", isCause ? "left" : "right", rest];
+    case "Respond": case "Send":
+      return ["sip", "left", rest];
+    case "Reply":
+      return ["sip", "right", rest];
+    case "Tell":
+      return ["operator", "right", rest];
+    case "Reauthenticate": case "Deregister":
+      return isCause && !/^(hss|policy)/.test(rest) ? ["operator", "left", line] : [null, "", line];
+    case "Deadline": case "Resumed": case "Sibling": case "TellSiblings":
+      return [null, "", line];
+    default:
+      return isCause && /^[A-Z]+$/.test(first) ? ["sip", "right", line] : [null, "", line];
+  }
+}
+
+function rung(line, isCause) {
+  const [lane, direction, words] = reading(line, isCause);
+  if (!lane) return h("div", { class: "rung" }, h("div", { class: "note" }, words));
+  const inward = (lane === "sip") === (direction === "right");
+  const spoken = inward ? ` from ${PARTY[lane]} to S-CSCF` : ` from S-CSCF to ${PARTY[lane]}`;
+  return h("div", { class: "rung" },
+    h("div", { class: `arrow ${lane} ${direction}` }, words, h("span", { class: "hidden" }, spoken)));
+}
+
+function item(observation, isNew) {
+  const { at, cause, summary, refused, effects } = observation;
+  return h("li", { class: isNew ? "new" : "" },
+    h("div", { class: "when" }, h("span", { title: at }, clock(at)), h("span", {}, summary)),
+    rung(cause, true),
+    ...effects.map((effect) => rung(effect, false)),
+    refused && h("p", { class: "refused" }, `${refused.status} by ${refused.clause}: ${refused.why}`));
+}
+
+export class Ladder {
+  constructor() {
+    this.list = h("ol", { class: "ladder", tabindex: "0", "aria-label": "Steps, newest last" });
+    this.empty = h("p", { class: "soft" }, "Nothing has happened yet. What happens next appears here.");
+    this.last = "";
+    this.element = h("section", { class: "card" }, h("h2", {}, "Messages"),
+      h("div", { class: "lanes", "aria-hidden": "true" },
+        h("span", {}, "UE · P-CSCF"), h("span", {}, "S-CSCF"), h("span", {}, "HSS"), h("span", {}, "Operator")),
+      this.list, this.empty);
+  }
+
+  // History repeats what was seen before a reconnection: only what is later is drawn.
+  history(observations) {
+    for (const observation of observations) if (observation.at > this.last) this.add(observation, false);
+  }
+
+  add(observation, isNew = true) {
+    const list = this.list;
+    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+    this.last = observation.at;
+    this.empty.remove();
+    list.append(item(observation, isNew));
+    while (list.children.length > MOST) list.firstChild.remove();
+    if (atEnd) list.scrollTop = list.scrollHeight;
+  }
+}
