@@ -10,8 +10,6 @@ use sip::{Name, Status, reginfo::ContactEvent};
 use std::sync::Arc;
 
 const CLAUSE: &str = "TS 24.229 §5.4.1.2.2F";
-/// Longest visited network, charging identifier and operator identifier that a binding keeps, in octets.
-const LONGEST_NOTE: usize = 256;
 
 /// What a Server-Assignment-Answer brought for a set.
 #[derive(Debug)]
@@ -128,11 +126,13 @@ impl User {
             *refreshes = refreshes.saturating_add(1);
         }
         step.changed();
-        let response = self.ok(register, &removed, step);
-        step.effect(Effect::Respond { tx: register.tx, response });
-        if authenticated && self.authentication.reauthentication.is_some() && !register.is_emergency() {
+        if authenticated && !register.is_emergency() {
             self.reauthentication_succeeded(step);
         }
+        // A refresh that was on its way to the HSS when the network asked does not outlive the deadline either.
+        self.shorten_bindings();
+        let response = self.ok(register, &removed, step);
+        step.effect(Effect::Respond { tx: register.tx, response });
         step.say("registered");
         self.tell_siblings(&register.impu, step);
         if departed.is_empty() {
@@ -251,8 +251,7 @@ impl ImplicitRegistrationSet {
 impl ContactBinding {
     fn new(id: u64, register: &Register, wanted: &Wanted, step: &Step<'_>) -> Self {
         let request = &register.request;
-        let kept = |text: &str| (text.len() <= LONGEST_NOTE).then(|| text.into());
-        let vector = register.charging_vector();
+        let vector = request.charging_vector().ok().flatten();
         let cseq = request.cseq().number;
         let uses_gruu = wanted.instance_id.is_some() && register.supports("gruu");
         Self {
@@ -267,9 +266,9 @@ impl ContactBinding {
             expires_at: step.now() + Span::seconds(u64::from(wanted.expires)),
             registered_at: step.now(),
             impu: register.impu.clone(),
-            visited_network: register.visited_network().and_then(|network| kept(&network)),
-            icid: vector.as_ref().and_then(|vector| kept(&vector.icid_value)),
-            orig_ioi: vector.and_then(|vector| vector.orig_ioi).and_then(|ioi| kept(&ioi)),
+            visited_network: request.get(Name::PVisitedNetworkId).map(Into::into),
+            icid: vector.as_ref().map(|vector| vector.icid_value.clone()),
+            orig_ioi: vector.and_then(|vector| vector.orig_ioi),
             event: ContactEvent::Registered,
             gruu: uses_gruu.then_some(cseq),
             emergency: wanted.emergency,

@@ -101,9 +101,7 @@ impl User {
     pub fn step(&mut self, event: Event, moment: Moment, policy: &Policy) -> Outcome {
         let mut step = Step::new(moment, policy);
         // What is overdue happens first: no event meets a state that time has ended.
-        if self.next_deadline().is_some_and(|at| at <= step.now()) {
-            self.deadline(&mut step);
-        }
+        self.overdue(&mut step);
         match event {
             Event::Request { tx, request, source } => {
                 if let Err(rejection) = self.request(tx, &request, source, &mut step) {
@@ -126,13 +124,20 @@ impl User {
             Event::Deadline => {}
             Event::Resumed => {
                 self.authentication.resumed();
-                self.deadline(&mut step);
                 self.resumed(&mut step);
             }
         }
+        // A challenge whose assignment died with a former owner may have outlived its time.
+        self.overdue(&mut step);
         self.authentication.close_window(step.now());
         let owns_nothing = self.owns_nothing();
         step.finish(owns_nothing)
+    }
+
+    fn overdue(&mut self, step: &mut Step<'_>) {
+        if self.next_deadline().is_some_and(|at| at <= step.now()) {
+            self.deadline(step);
+        }
     }
 
     fn request(
@@ -194,11 +199,6 @@ impl User {
     /// Whether a contact is bound.
     pub fn is_registered(&self) -> bool {
         self.registration.bindings().next().is_some()
-    }
-
-    /// Whether a REGISTER waits for the HSS: such a user must not be put to rest.
-    pub fn awaits_hss(&self) -> bool {
-        !self.attempts.is_empty()
     }
 
     /// Every public identity of every set, barred ones included: what the directory maps to this user.

@@ -24,20 +24,9 @@ impl User {
             return Told::AlreadyReauthenticating { deadline: pending.deadline };
         }
         let deadline = step.now() + step.policy.reauthentication.effective(period);
-        let mut bindings = self
-            .registration
-            .sets
-            .iter_mut()
-            .flat_map(|set| &mut set.bindings)
-            .filter(|binding| !binding.emergency)
-            .peekable();
-        if bindings.peek().is_none() {
+        if self.registration.bindings().all(|binding| binding.emergency) {
             step.say("no registration to re-authenticate");
             return Told::NotRegistered;
-        }
-        for binding in bindings {
-            binding.expires_at = binding.expires_at.min(deadline);
-            binding.event = ContactEvent::Shortened;
         }
         let mut notified = BTreeMap::new();
         for (&id, subscription) in &mut self.subscriptions {
@@ -58,10 +47,21 @@ impl User {
             notified,
             referred: false,
         });
+        self.shorten_bindings();
         // 1) one NOTIFY on every dialog
         self.notify_all(step);
         self.demands_settled(step);
         Told::Reauthenticating { deadline }
+    }
+
+    /// While re-authentication is pending, no binding outlives its deadline; an earlier expiry stays.
+    pub(crate) fn shorten_bindings(&mut self) {
+        let Some(deadline) = self.reauthentication_deadline() else { return };
+        let bindings = self.registration.sets.iter_mut().flat_map(|set| &mut set.bindings);
+        for binding in bindings.filter(|binding| !binding.emergency) {
+            binding.expires_at = binding.expires_at.min(deadline);
+            binding.event = ContactEvent::Shortened;
+        }
     }
 
     /// 2) The NOTIFY of a demand has its final status; 0 means that none will come.

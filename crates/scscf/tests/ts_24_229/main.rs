@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, unreachable_pub, dead_code)]
 
 mod stage;
+#[path = "../world/mod.rs"]
+mod world;
 
 mod s5_4_1_1;
 mod s5_4_1_2_1;
@@ -12,5 +14,8 @@ mod s5_4_1_2_3;
 mod s5_4_1_4;
 mod s5_4_1_5;
 mod s5_4_1_6;
+mod s5_4_1_6_notify;
 mod s5_4_1_8;
+mod s5_4_2_1_1;
+mod s5_4_2_1_2;
 mod s5_4_8;

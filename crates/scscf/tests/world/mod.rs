@@ -4,21 +4,21 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+mod parties;
+
+pub use parties::*;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use scscf::aka::{self, Answer, Qop};
 use scscf::cx::{self, AuthItem, AuthenticationVector, Secret, ServerAssignmentType};
-use scscf::profile::{
-    ApplicationServer, DefaultHandling, IdentityType, InitialFilterCriteria, PublicIdentity, ServiceProfile,
-    Subscription,
-};
-use scscf::token::Tokens;
+use scscf::profile::Subscription;
 use scscf::view::View;
 use scscf::{
-    AskTx, CxPurpose, CxTx, Effect, Event, Impi, Impu, Moment, Outcome, Policy, Purpose, Reply, Save, Seed,
-    ServerTx, Source, Span, Timestamp, Told, Trigger, User, policy,
+    AskTx, CxPurpose, CxTx, Effect, Event, Impi, Moment, Outcome, Policy, Purpose, Reply, Save, Seed,
+    ServerTx, Source, Span, Timestamp, Told, Trigger, User,
 };
 use sip::reginfo::{Contact, Reginfo, Registration};
-use sip::{Message, Method, Name, Request, Response, Status};
+use sip::{Method, Name, Request, Response, Status};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub const IMPI: &str = "alice@home1.net";
@@ -91,161 +91,9 @@ pub struct World {
     pub refused: Option<scscf::Rejection>,
     /// Names of remote targets and Call-IDs, for ladders.
     pub names: BTreeMap<String, String>,
-    /// Highest CSeq and version seen per dialog.
-    pub heard: BTreeMap<String, (u32, u32)>,
+    /// Highest CSeq and version seen per dialog, by Call-ID and our tag.
+    pub heard: BTreeMap<(String, String), (u32, u32)>,
     serial: u64,
-}
-
-pub fn policy() -> Policy {
-    Policy {
-        name: sip::Uri::parse("sip:scscf.home1.net:5060").unwrap(),
-        domain: "home1.net".into(),
-        tokens: Tokens::new(&[7; 32]),
-        registration: policy::Registration::default(),
-        authentication: policy::Authentication::default(),
-        reg_event: policy::RegEvent::default(),
-        reauthentication: policy::Reauthentication::default(),
-    }
-}
-
-pub fn identity(text: &str, barred: bool) -> PublicIdentity {
-    PublicIdentity {
-        impu: Impu::parse(text).unwrap(),
-        text: text.into(),
-        barred,
-        kind: IdentityType::PublicUserIdentity,
-        wildcard: None,
-        display_name: None,
-        alias_group: None,
-    }
-}
-
-pub fn profile(identities: Vec<PublicIdentity>) -> Subscription {
-    let server = ApplicationServer {
-        server_name: "sip:as1.home1.net".into(),
-        default_handling: DefaultHandling::SessionContinued,
-        service_info: None,
-        include_register_request: false,
-        include_register_response: false,
-    };
-    let criterion =
-        InitialFilterCriteria { priority: 0, trigger: None, application_server: server, profile_part: None };
-    Subscription {
-        private_id: IMPI.into(),
-        profiles: vec![ServiceProfile {
-            identities,
-            media_profile: None,
-            service_ids: Vec::new(),
-            criteria: vec![criterion].into(),
-            shared_criteria: Vec::new(),
-        }],
-    }
-}
-
-pub fn request(text: &str) -> Request {
-    match Message::parse_datagram(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap() {
-        Message::Request(request) => request,
-        Message::Response(_) => panic!("a request"),
-    }
-}
-
-/// What a REGISTER carries as proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// No answer to any challenge.
-    None,
-    /// The right answer to the last challenge.
-    Right,
-    /// A wrong one.
-    Wrong,
-}
-
-#[derive(Clone, Debug)]
-pub struct Ue {
-    pub name: &'static str,
-    pub impu: String,
-    /// Contact header value without `expires`.
-    pub contact: String,
-    pub path: Vec<String>,
-    pub expires: u32,
-    pub call_id: String,
-    pub cseq: u32,
-    pub nonce: String,
-    pub supported: &'static str,
-    /// The last message sent, for retransmissions.
-    pub last: Option<Request>,
-}
-
-impl Ue {
-    pub fn new(name: &'static str, host: &str) -> Self {
-        Self {
-            name,
-            impu: ALICE.into(),
-            contact: format!("<sip:alice@{host}:5060>"),
-            path: vec!["<sip:term@pcscf1.visited1.net;lr>".into()],
-            expires: 3600,
-            call_id: format!("reg-{name}"),
-            cseq: 0,
-            nonce: String::new(),
-            supported: "path",
-            last: None,
-        }
-    }
-
-    pub fn one() -> Self {
-        Self::new("ue1", "10.0.0.1")
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Watcher {
-    pub name: &'static str,
-    pub watched: String,
-    pub event: String,
-    /// Header lines that tell who it is.
-    pub identity: String,
-    pub contact: String,
-    pub record_route: Vec<String>,
-    pub call_id: String,
-    pub tag: String,
-    pub to_tag: String,
-    pub cseq: u32,
-    pub via_host: String,
-    pub extra: String,
-}
-
-impl Watcher {
-    fn new(name: &'static str, event: &str, identity: &str, contact: &str) -> Self {
-        Self {
-            name,
-            watched: ALICE.into(),
-            event: event.into(),
-            identity: format!("P-Asserted-Identity: <{identity}>\r\n"),
-            contact: format!("<{contact}>"),
-            record_route: Vec::new(),
-            call_id: format!("sub-{name}-{event}"),
-            tag: format!("{name}tag"),
-            to_tag: String::new(),
-            cseq: 0,
-            via_host: "proxy.visited1.net".into(),
-            extra: String::new(),
-        }
-    }
-
-    pub fn ue(event: &str) -> Self {
-        Self {
-            record_route: vec!["<sip:pcscf1.visited1.net;lr>".into()],
-            ..Self::new("ue1", event, ALICE, "sip:alice@10.0.0.1:5060")
-        }
-    }
-
-    pub fn p_cscf(event: &str) -> Self {
-        Self::new("pcscf1", event, "sip:pcscf1.visited1.net", "sip:pcscf1.visited1.net")
-    }
-
-    pub fn server(event: &str) -> Self {
-        Self::new("as1", event, "sip:as1.home1.net", "sip:as1.home1.net")
-    }
 }
 
 impl World {
@@ -397,14 +245,14 @@ impl World {
             Purpose::Notify(_) => {
                 let sent = Sent { purpose, request: request.clone() };
                 assert!(
-                    self.sent.iter().all(|other| other.request.call_id() != request.call_id()),
+                    self.sent.iter().all(|other| dialog(&other.request) != dialog(request)),
                     "one NOTIFY at a time in a dialog"
                 );
                 let (cseq, version) = (request.cseq().number, sent.version());
-                if let Some(&(last_cseq, last_version)) = self.heard.get(request.call_id()) {
+                if let Some(&(last_cseq, last_version)) = self.heard.get(&dialog(request)) {
                     assert!(cseq > last_cseq && version > last_version, "CSeq and version rise");
                 }
-                self.heard.insert(request.call_id().into(), (cseq, version));
+                self.heard.insert(dialog(request), (cseq, version));
                 let words = sent.document().registrations.first().map_or_else(String::new, |first| {
                     let contacts: Vec<_> =
                         first.contacts.iter().map(|contact| contact.event.as_str()).collect();
@@ -705,15 +553,8 @@ impl World {
     }
 }
 
-impl Ue {
-    /// Takes the nonce of a challenge.
-    pub fn learn(&mut self, response: &Response) {
-        if let Ok(Some(challenge)) = response.digest(Name::WwwAuthenticate)
-            && let Some(nonce) = challenge.get("nonce")
-        {
-            self.nonce = nonce.to_owned();
-        }
-    }
+fn dialog(request: &Request) -> (String, String) {
+    (request.call_id().into(), request.from_tag().unwrap_or_default().into())
 }
 
 pub fn record(user: &User) -> Vec<u8> {

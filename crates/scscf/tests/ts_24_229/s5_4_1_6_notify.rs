@@ -1,4 +1,4 @@
-//! TS 24.229 §5.4.1.6 — network-initiated re-authentication.
+//! TS 24.229 §5.4.1.6 — network-initiated re-authentication, as subscribers hear of it.
 
 use crate::world::{ALICE, Proof, START, TEL, Ue, Watcher, World};
 use scscf::cx::{self, ServerAssignmentType};
