@@ -331,7 +331,7 @@ fn references(document: &Value, value: &Value) {
     match value {
         Value::Object(members) => members.values().for_each(|member| references(document, member)),
         Value::Array(items) => items.iter().for_each(|item| references(document, item)),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -4,7 +4,7 @@
 //! time in front where it says so on the way to that moment. `given`, `with` and `then` set the scene and look at its end.
 //! Parties answer NOTIFY and REFER with 200 at once unless they are silent.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 #[path = "world/mod.rs"]
 mod world;

@@ -10,6 +10,8 @@ use sip::{Name, Status, reginfo::ContactEvent};
 use std::sync::Arc;
 
 const CLAUSE: &str = "TS 24.229 §5.4.1.2.2F";
+/// Longest visited network, charging identifier and operator identifier that a binding keeps, in octets.
+const LONGEST_NOTE: usize = 256;
 
 /// What a Server-Assignment-Answer brought for a set.
 #[derive(Debug)]
@@ -251,7 +253,8 @@ impl ImplicitRegistrationSet {
 impl ContactBinding {
     fn new(id: u64, register: &Register, wanted: &Wanted, step: &Step<'_>) -> Self {
         let request = &register.request;
-        let vector = request.charging_vector().ok().flatten();
+        let kept = |text: &str| (text.len() <= LONGEST_NOTE).then(|| text.into());
+        let vector = register.charging_vector();
         let cseq = request.cseq().number;
         let uses_gruu = wanted.instance_id.is_some() && register.supports("gruu");
         Self {
@@ -266,9 +269,9 @@ impl ContactBinding {
             expires_at: step.now() + Span::seconds(u64::from(wanted.expires)),
             registered_at: step.now(),
             impu: register.impu.clone(),
-            visited_network: request.get(Name::PVisitedNetworkId).map(Into::into),
-            icid: vector.as_ref().map(|vector| vector.icid_value.clone()),
-            orig_ioi: vector.and_then(|vector| vector.orig_ioi),
+            visited_network: register.visited_network().and_then(|network| kept(&network)),
+            icid: vector.as_ref().and_then(|vector| kept(&vector.icid_value)),
+            orig_ioi: vector.and_then(|vector| vector.orig_ioi).and_then(|ioi| kept(&ioi)),
             event: ContactEvent::Registered,
             gruu: uses_gruu.then_some(cseq),
             emergency: wanted.emergency,

@@ -124,6 +124,7 @@ impl User {
             Event::Deadline => {}
             Event::Resumed => {
                 self.authentication.resumed();
+                self.deadline(&mut step);
                 self.resumed(&mut step);
             }
         }
@@ -199,6 +200,11 @@ impl User {
     /// Whether a contact is bound.
     pub fn is_registered(&self) -> bool {
         self.registration.bindings().next().is_some()
+    }
+
+    /// Whether a REGISTER waits for the HSS: such a user must not be put to rest.
+    pub fn awaits_hss(&self) -> bool {
+        !self.attempts.is_empty()
     }
 
     /// Every public identity of every set, barred ones included: what the directory maps to this user.

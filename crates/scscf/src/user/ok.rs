@@ -51,7 +51,7 @@ impl User {
         for contact in removed {
             answer = answer.header(Name::Contact, format_args!("{contact};expires=0"));
         }
-        if let Ok(Some(mut vector)) = register.request.charging_vector() {
+        if let Some(mut vector) = register.charging_vector() {
             vector.term_ioi = Some(policy.domain.clone());
             answer = answer.header(Name::PChargingVector, vector);
         }
@@ -124,8 +124,7 @@ fn answered_binding<'a>(set: &'a ImplicitRegistrationSet, register: &Register) -
 /// Whether the P-CSCF is in the home network.
 fn at_home(register: &Register, policy: &Policy) -> bool {
     register
-        .request
-        .get(Name::PVisitedNetworkId)
+        .visited_network()
         .is_some_and(|network| network.trim_matches('"').eq_ignore_ascii_case(&policy.domain))
 }
 

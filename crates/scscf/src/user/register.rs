@@ -3,7 +3,8 @@
 use super::User;
 use crate::event::{ServerTx, Source};
 use crate::{Impi, Impu, Policy, Rejection, Remedy, locate, user::Step};
-use sip::{Contacts, Digest, Malformed, Name, NameAddr, Request, Status};
+use sip::{ChargingVector, Contacts, Digest, Malformed, Name, NameAddr, Request, Status};
+use std::borrow::Cow;
 
 const CLAUSE: &str = "TS 24.229 §5.4.1.1";
 const REGISTRAR: &str = "RFC 3261 §10.3";
@@ -194,6 +195,16 @@ impl Register {
     /// Whether `Supported` names `option`.
     pub(crate) fn supports(&self, option: &str) -> bool {
         self.request.values(Name::Supported).any(|tag| tag.eq_ignore_ascii_case(option))
+    }
+
+    /// P-Visited-Network-ID, if the sender may say it.
+    pub(crate) fn visited_network(&self) -> Option<Cow<'_, str>> {
+        self.request.get(Name::PVisitedNetworkId).filter(|_| self.trusted)
+    }
+
+    /// P-Charging-Vector, if the sender may say it.
+    pub(crate) fn charging_vector(&self) -> Option<ChargingVector> {
+        self.request.charging_vector().ok().flatten().filter(|_| self.trusted)
     }
 
     /// Whether it binds emergency contacts and nothing else (TS 24.229 §5.4.8).

@@ -72,7 +72,7 @@ impl User {
 
     fn arrives_by_another_path(&self, register: &Register, contacts: &[Wanted]) -> bool {
         let Some(set) = self.registration.set_of(&register.impu) else { return false };
-        let visited = register.request.get(Name::PVisitedNetworkId);
+        let visited = register.visited_network();
         contacts.iter().filter_map(|wanted| set.binding_of(wanted)).any(|binding| {
             binding.visited_network.as_deref() != visited.as_deref()
                 || !binding.path.iter().map(|entry| &**entry).eq(register.request.values(Name::Path))

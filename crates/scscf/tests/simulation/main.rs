@@ -2,7 +2,7 @@
 //!
 //! `ROLLCALL_SIMULATIONS` sets the number of runs, `ROLLCALL_SEED` repeats one run. A failure prints its seed and its story.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod assertions;
 mod reference;
