@@ -266,6 +266,7 @@ impl ContactBinding {
             path: request.values(Name::Path).map(Into::into).collect(),
             call_id: request.call_id().into(),
             cseq,
+            request: register.fingerprint(),
             expires_at: step.now() + Span::seconds(u64::from(wanted.expires)),
             registered_at: step.now(),
             impu: register.impu.clone(),

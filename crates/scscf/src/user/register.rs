@@ -3,6 +3,7 @@
 use super::User;
 use crate::event::{ServerTx, Source};
 use crate::{Impi, Impu, Policy, Rejection, Remedy, locate, user::Step};
+use md5::{Digest as _, Md5};
 use sip::{ChargingVector, Contacts, Digest, Malformed, Name, NameAddr, Request, Status};
 use std::borrow::Cow;
 
@@ -86,6 +87,11 @@ impl User {
         self.is_ours(&register)?;
         register.is_long_enough(step.policy)?;
         self.has_room(&register, step.policy)?;
+        if self.is_repeated(&register) {
+            // The former owner of the user bound it, and fell silent before its 200 (OK).
+            self.tell_bindings(&register, step);
+            return Ok(());
+        }
         self.is_in_order(&register)?;
         if let Some(challenge) = self.challenge_answered(&register) {
             return self.answered(challenge, register, step);
@@ -134,6 +140,20 @@ impl User {
             }
         }
         Ok(())
+    }
+
+    /// Octet for octet the REGISTER that made the bindings it asks for.
+    fn is_repeated(&self, register: &Register) -> bool {
+        let Wish::Bind(contacts) = &register.wish else { return false };
+        let Some(set) = self.registration.set_of(&register.impu) else { return false };
+        let (call_id, cseq) = (register.request.call_id(), register.request.cseq().number);
+        let mut bound =
+            contacts.iter().filter(|wanted| wanted.expires > 0).map(|wanted| set.binding_of(wanted));
+        let same_order =
+            |binding: &super::ContactBinding| binding.cseq == cseq && *binding.call_id == *call_id;
+        bound.all(|binding| {
+            binding.is_some_and(|binding| same_order(binding) && binding.request == register.fingerprint())
+        })
     }
 
     /// RFC 3261 §10.3 step 7: an old CSeq under a known Call-ID changes nothing at all.
@@ -190,6 +210,12 @@ impl Register {
                 .with(Remedy::MinExpires(shortest)));
         }
         Ok(())
+    }
+
+    /// Half an MD5 of the octets: nobody finds another REGISTER with the same.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let digest = Md5::digest(self.request.as_bytes());
+        digest.first_chunk().map_or(0, |half| u64::from_be_bytes(*half))
     }
 
     /// Whether `Supported` names `option`.

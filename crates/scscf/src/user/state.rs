@@ -139,6 +139,9 @@ pub struct ContactBinding {
     pub call_id: Box<str>,
     /// Its CSeq.
     pub cseq: u32,
+    /// Fingerprint of its octets: a new owner of the user knows a retransmission by it.
+    #[serde(default)]
+    pub request: u64,
     /// Absolute expiry.
     pub expires_at: Timestamp,
     /// First registered.
