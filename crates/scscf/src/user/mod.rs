@@ -212,6 +212,11 @@ impl User {
         self.registration.sets.iter().flat_map(|set| set.profile.identities()).map(|identity| &identity.impu)
     }
 
+    /// Wrong answers to challenges, ever.
+    pub const fn wrong_answers(&self) -> u32 {
+        self.authentication.wrong_answers
+    }
+
     /// The user in one line.
     pub fn summary(&self) -> Summary {
         let bindings = self.registration.bindings().count();

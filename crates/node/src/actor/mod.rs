@@ -1,0 +1,11 @@
+//! What moves: sockets, transactions, users, the HSS.
+
+pub(crate) mod cx;
+pub(crate) mod duties;
+pub(crate) mod next_hop;
+pub(crate) mod pipe;
+pub(crate) mod router;
+pub(crate) mod shard;
+pub(crate) mod transactions;
+pub(crate) mod transport;
+pub(crate) mod user;

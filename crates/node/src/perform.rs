@@ -1,0 +1,64 @@
+//! Does what a step asked for, after its save.
+
+use crate::actor::duties::Duties;
+use crate::shell::Shell;
+use scscf::{Effect, Event, Impi, Impu, Purpose, SharedContact};
+use sip::Method;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+impl Shell {
+    pub(crate) fn perform(self: &Rc<Self>, impi: &Impi, duties: &Duties, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Respond { tx, response } => {
+                    duties.answered_sip(tx);
+                    if response.cseq().method == Method::Register {
+                        self.telemetry.registered(response.status());
+                    }
+                    self.respond(tx, response);
+                }
+                Effect::Send { purpose, request } => {
+                    duties.ask();
+                    match purpose {
+                        Purpose::Notify(_) => self.telemetry.notifies.inc(),
+                        Purpose::Refer => self.telemetry.refers.inc(),
+                    };
+                    self.send(impi.clone(), purpose, request);
+                }
+                Effect::CxRequest { purpose, request } => {
+                    duties.ask();
+                    self.ask_hss(impi.clone(), purpose, &request);
+                }
+                Effect::CxAnswer { tx, answer } => {
+                    duties.answered_cx(tx);
+                    self.answer_demand(tx, answer);
+                }
+                Effect::Tell { ask, told } => {
+                    duties.answered_ask(ask);
+                    self.operators.tell(ask, told);
+                }
+                Effect::TellSiblings { impus, contacts } => self.tell_siblings(impi, impus, contacts),
+            }
+        }
+    }
+
+    fn tell_siblings(self: &Rc<Self>, impi: &Impi, impus: Vec<Impu>, contacts: Vec<SharedContact>) {
+        let (shell, impi) = (Rc::clone(self), impi.clone());
+        // They hear it in their own time, as anything else from outside.
+        tokio::task::spawn_local(async move {
+            let mut siblings = BTreeSet::new();
+            for impu in &impus {
+                match shell.store.holders(impu).wait().await {
+                    Ok(holders) => siblings.extend(holders),
+                    Err(error) => shell.store_failed(&impi, &error),
+                }
+            }
+            siblings.remove(&impi);
+            for sibling in siblings {
+                let event = Event::Sibling { impi: impi.clone(), contacts: contacts.clone() };
+                shell.deliver(&sibling, event, None);
+            }
+        });
+    }
+}

@@ -1,0 +1,208 @@
+//! A node from start to stop.
+
+use crate::actor::cx::Cx;
+use crate::actor::next_hop::Names;
+use crate::actor::shard::Shards;
+use crate::actor::transactions::Transactions;
+use crate::actor::transport::Transport;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::observe::Recorder;
+use crate::operator::{Operators, Question, Window};
+use crate::shell::{Pacer, Shell};
+use crate::telemetry::Telemetry;
+use anyhow::{Context, anyhow};
+use diameter::base::DisconnectCause;
+use scscf::Policy;
+use scscf::token::Tokens;
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use store::{Fence, Memory, Store};
+use tokio::sync::{mpsc, oneshot};
+
+/// A node, before it runs.
+#[derive(Debug)]
+pub struct Node;
+
+/// A node that runs on a thread of its own.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it takes SIP; ports are the actual ones.
+    pub sip_addrs: Vec<(sip::Transport, SocketAddr)>,
+    /// Where its HTTP interface listens.
+    pub http_addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Ends the HTTP interface.
+type Closing = Pin<Box<dyn Future<Output = ()>>>;
+
+struct Started {
+    sip_addrs: Vec<(sip::Transport, SocketAddr)>,
+    http_addr: SocketAddr,
+}
+
+impl Node {
+    /// Starts a node; returns once it listens. It is ready when it has a connection to an HSS as well.
+    ///
+    /// # Errors
+    /// If an address cannot be used, or the store cannot be opened.
+    pub fn start(config: Config) -> anyhow::Result<Running> {
+        Self::start_on(config, Arc::new(Memory::new()))
+    }
+
+    /// As [`Self::start`], with a store that is open already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_on(config: Config, store: Arc<dyn Store>) -> anyhow::Result<Running> {
+        let (report, reported) = std::sync::mpsc::sync_channel(1);
+        let (stop, stopping) = oneshot::channel();
+        let thread =
+            std::thread::Builder::new().name(format!("node {}", config.node.id)).spawn(move || {
+                actix_rt::System::new().block_on(async move {
+                    match begin(config, store).await {
+                        Ok((shell, close_http, started)) => {
+                            // Whoever started us may have gone; then nobody needs us.
+                            if report.send(Ok(started)).is_ok() {
+                                let _ = stopping.await;
+                            }
+                            end(shell, close_http).await;
+                        }
+                        Err(error) => {
+                            let _ = report.send(Err(error));
+                        }
+                    }
+                });
+            })?;
+        let started = reported.recv().map_err(|_| anyhow!("the node ended while it started"))??;
+        let Started { sip_addrs, http_addr } = started;
+        Ok(Running { sip_addrs, http_addr, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Running {
+    /// Takes nothing new, lets what is under way end within `[node] stop_within`, takes leave of the HSS, ends.
+    pub async fn stop(mut self) {
+        self.ask_to_stop();
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has ended as well.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+
+    /// As [`Self::stop`], for callers outside a runtime.
+    pub fn stop_and_wait(mut self) {
+        self.ask_to_stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    fn ask_to_stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+async fn begin(config: Config, store: Arc<dyn Store>) -> anyhow::Result<(Rc<Shell>, Closing, Started)> {
+    let clock = Clock::start();
+    let era = u32::try_from(clock.now().millis() / 1000).unwrap_or(0);
+    let fence = Fence { epoch: 1, node: config.node.id.as_str().into(), incarnation: rand::random() };
+    let transport = Transport::bind(&config).await?;
+    let sip_addrs = transport.addresses();
+    let telemetry = Telemetry::new();
+    let shell = Rc::new(Shell {
+        policy: policy(&config)?,
+        clock,
+        telemetry: telemetry.clone(),
+        store,
+        fence,
+        transport,
+        transactions: Transactions::new(&config),
+        names: Names::default(),
+        shards: Shards::default(),
+        cx: Cx::new(&config, clock.tick(), era),
+        recorder: Recorder::new(&config),
+        operators: Operators::default(),
+        draining: Cell::new(false),
+        stopped: Cell::new(false),
+        pacer: Pacer::default(),
+        config,
+    });
+    shell.take_shards().await.context("store")?;
+    let (questions, asked) = mpsc::channel::<Question>(1024);
+    let window = Arc::new(Window { questions, telemetry });
+    let token = Some(shell.config.http.token.0.clone()).filter(|token| !token.is_empty());
+    let listen = shell.config.http.listen;
+    let (server, http_addr) = admin::serve(listen, token, window)
+        .with_context(|| format!("http.listen = {listen}: expected a free address and port"))?;
+    let http = server.handle();
+    actix_rt::spawn(server);
+    let close_http: Closing = Box::pin(async move { http.stop(false).await });
+    shell.listen();
+    shell.connect_peers();
+    tokio::task::spawn_local(Rc::clone(&shell).keep_time());
+    tokio::task::spawn_local(Rc::clone(&shell).keep_house());
+    tokio::task::spawn_local(Rc::clone(&shell).take_questions(asked));
+    Ok((shell, close_http, Started { sip_addrs, http_addr }))
+}
+
+async fn end(shell: Rc<Shell>, close_http: Closing) {
+    let tick = Duration::from_millis(10);
+    shell.draining.set(true);
+    shell.transport.closed.set(true);
+    let until = shell.clock.tick() + shell.config.node.stop_within * 1000;
+    while shell.clock.tick() < until {
+        let waiting = shell.transactions.table.borrow().unanswered() + shell.cx.pending();
+        if waiting == 0 {
+            break;
+        }
+        tokio::time::sleep(tick).await;
+    }
+    shell.converse_cx(|pool, now, out| pool.disconnect(DisconnectCause::Rebooting, now, out));
+    let until = shell.clock.tick() + 2_500;
+    while shell.clock.tick() < until && !shell.cx.pool.borrow().is_over() {
+        tokio::time::sleep(tick).await;
+    }
+    // What was written last leaves with the next turn of each connection.
+    tokio::time::sleep(tick).await;
+    close_http.await;
+    shell.stopped.set(true);
+}
+
+fn policy(config: &Config) -> anyhow::Result<Policy> {
+    let name = sip::Uri::parse(&config.node.name).map_err(|error| anyhow!("node.name: {error}"))?;
+    Ok(Policy {
+        name,
+        domain: config.node.domain.as_str().into(),
+        tokens: Tokens::new(&secret(config)),
+        registration: config.registration.clone(),
+        authentication: config.authentication.clone(),
+        reg_event: config.reg_event.clone(),
+        reauthentication: config.reauthentication.clone(),
+    })
+}
+
+/// What seals tokens: as configured, else drawn now.
+fn secret(config: &Config) -> [u8; 32] {
+    let text = &config.node.secret.0;
+    if text.is_empty() {
+        return rand::random();
+    }
+    std::array::from_fn(|at| {
+        text.get(2 * at..2 * at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0)
+    })
+}
