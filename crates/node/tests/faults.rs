@@ -186,7 +186,7 @@ fn a_watcher_sees_each_step_as_it_happens() {
     let (_, scene) = faulty(&[]);
     let mut stream = std::net::TcpStream::connect(scene.http).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    write!(stream, "GET /v1/users/alice@{DOMAIN}/watch HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    write!(stream, "GET /v1/users/alice@{DOMAIN}/watch HTTP/1.1\r\nHost: {}\r\n\r\n", scene.http).unwrap();
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("event: view")));
     phone(&scene, "alice").register_fully();

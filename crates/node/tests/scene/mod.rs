@@ -24,9 +24,11 @@ pub struct Hss {
     pub address: SocketAddr,
     pub silent: Arc<AtomicBool>,
     pub requests: Arc<AtomicUsize>,
-    demands: Arc<Mutex<Vec<(Demand, Sender<DemandAnswer>)>>>,
+    demands: Demands,
     over: Arc<AtomicBool>,
 }
+
+type Demands = Arc<Mutex<Vec<(Demand, Sender<DemandAnswer>)>>>;
 
 impl Hss {
     pub fn start() -> Self {
