@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_of_set_1() {
+    fn cf_04_responses_of_set_1() {
         assert_eq!(&response(&RES, &answer(true)), b"402ab8df9f3a4d63a9f47c2f90e02938");
         assert_eq!(&response(&RES, &answer(false)), b"1125a3c2e293453f07e08957ff235efc");
         assert_eq!(&response(b"", &answer(true)), b"da492ad7b08bb89514f214f8c2fdb82b");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn akav2_md5_of_set_1() {
+    fn cf_06_akav2_md5_of_set_1() {
         let password = akav2_md5_password(&RES, &IK.to_be_bytes(), &CK.to_be_bytes());
         assert_eq!(password.reveal(), b"shzt3q8CWaZnCAWqs3WmEQ==");
         assert!(is_right(password.reveal(), &answer(true), "6774a29ced9929f3dd734d9a97e04ebe"));

@@ -59,7 +59,10 @@ impl User {
         goal: Goal,
         step: &mut Step<'_>,
     ) -> Result<AttemptId, Rejection> {
-        if self.attempts.len() >= step.policy.registration.max_attempts {
+        let most = step.policy.registration.max_attempts;
+        // A quarter is kept for those who came protected or have answered: no flood of strangers locks them out.
+        let stranger = register.protection == Protection::Unprotected && matches!(goal, Goal::Challenge(_));
+        if self.attempts.len() >= if stranger { most - most / 4 } else { most } {
             let why = "too many REGISTERs of this user await the HSS";
             return Err(Rejection::new(Status::SERVICE_UNAVAILABLE, CLAUSE, why)
                 .with(Remedy::RetryAfter(Span::seconds(5))));

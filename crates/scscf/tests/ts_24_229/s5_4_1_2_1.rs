@@ -162,16 +162,20 @@ fn ca_05_wrong_answers_do_not_reset_the_limit() {
 }
 
 #[test]
-fn cb_52_cb_53_what_the_hss_refuses_is_forbidden() {
+fn cb_52_a_user_unknown_to_the_hss_is_forbidden() {
     for code in [
         ResultCode::USER_UNKNOWN,
         ResultCode::IDENTITIES_DONT_MATCH,
         ResultCode::ROAMING_NOT_ALLOWED,
-        ResultCode::AUTH_SCHEME_NOT_SUPPORTED,
         ResultCode::AUTHORIZATION_REJECTED,
     ] {
         failing(Err(Failure::Refused(code)), 403);
     }
+}
+
+#[test]
+fn cb_53_so_is_a_scheme_the_hss_does_not_support() {
+    failing(Err(Failure::Refused(ResultCode::AUTH_SCHEME_NOT_SUPPORTED)), 403);
 }
 
 #[test]
@@ -237,6 +241,21 @@ fn registers_that_wait_for_the_hss_are_bounded() {
     assert_eq!(stage.register(&Ue::new().call("c-2")).status().code(), 503);
     stage.hss_answers();
     assert_eq!(stage.challenges(), 2);
+}
+
+#[test]
+fn strangers_that_wait_leave_room_for_the_subscriber() {
+    let mut stage = Stage::registered();
+    stage.policy.authentication.max_challenges_per_minute = 1000;
+    stage.policy.reauthentication.on_every_reregister = true;
+    stage.hss.prompt = false;
+    let mut refused = 0;
+    for n in 0..16 {
+        let answer = stage.send(Ue::new().call(&format!("a-{n}")).register());
+        refused += usize::from(answer.is_some_and(|answer| answer.status().code() == 503));
+    }
+    assert_eq!(refused, 4);
+    assert!(stage.send(Ue::new().next().next().protected().register()).is_none(), "it waits for its vector");
 }
 
 #[test]

@@ -174,26 +174,37 @@ fn siblings_are_told_when_the_hss_names_them() {
 }
 
 #[test]
-fn cb_32_cb_33_gruus() {
+fn cb_32_gruus() {
     let mut stage = Stage::new();
-    let mut ue = Ue::new().contact(&format!("{CONTACT};+sip.instance=\"{INSTANCE}\""));
-    ue.supported = "path, gruu".to_owned();
-    let first = stage.register_fully(&ue);
-    let second = stage.register(&ue.clone().next().next().protected());
-    let gruus = |response: &Response| {
-        let contact = &response.addresses(Name::Contact).unwrap()[0];
-        (contact.param("pub-gruu").unwrap().to_owned(), contact.param("temp-gruu").unwrap().to_owned())
-    };
-    let (first, second) = (gruus(&first), gruus(&second));
-    assert_eq!(first.0, format!("{ALICE};gr=urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"));
-    assert_eq!(first.0, second.0);
-    assert_ne!(first.1, second.1);
-    let temporary = sip::Uri::parse(&second.1).unwrap();
+    let mut ue = with_gruu();
+    let (public, temporary) = gruus(&stage.register_fully(&ue));
+    assert_eq!(public, format!("{ALICE};gr=urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"));
+    let temporary = sip::Uri::parse(&temporary).unwrap();
     let (kind, impi, _) = stage.policy.tokens.open(temporary.user().unwrap()).unwrap();
     assert_eq!((kind, impi.as_str()), (TokenKind::TemporaryGruu, IMPI));
     ue.supported = "path".to_owned();
-    let without = stage.register(&ue.next().next().next().protected());
+    let without = stage.register(&ue.next().next().protected());
     assert!(!contacts(&without)[0].contains("gruu"), "a UE that does not ask gets none");
+}
+
+#[test]
+fn cb_33_the_public_one_stays_and_the_temporary_one_changes() {
+    let mut stage = Stage::new();
+    let first = gruus(&stage.register_fully(&with_gruu()));
+    let second = gruus(&stage.register(&with_gruu().next().next().protected()));
+    assert_eq!(first.0, second.0);
+    assert_ne!(first.1, second.1);
+}
+
+fn with_gruu() -> Ue {
+    let mut ue = Ue::new().contact(&format!("{CONTACT};+sip.instance=\"{INSTANCE}\""));
+    ue.supported = "path, gruu".to_owned();
+    ue
+}
+
+fn gruus(response: &Response) -> (String, String) {
+    let contact = &response.addresses(Name::Contact).unwrap()[0];
+    (contact.param("pub-gruu").unwrap().to_owned(), contact.param("temp-gruu").unwrap().to_owned())
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn resynchronising(nonce: &str, auts: &str, response: &str) -> sip::Digest {
 }
 
 #[test]
-fn cb_44_cb_45_one_resynchronisation() {
+fn cb_44_a_resynchronisation() {
     let mut stage = Stage::new();
     let challenge = stage.register(&Ue::new());
     let nonce = challenge_of(&challenge).get("nonce").unwrap().to_owned();
@@ -136,8 +136,18 @@ fn cb_44_cb_45_one_resynchronisation() {
     assert_eq!(nonce, "n3yNAhrM9NshPM/wx/caaqp0eZM5u7m5NLv9wxGP1S8=");
     let digest = credentials(IMPI, &nonce, &[], Some("00000001"))
         .quoted("response", "ea6162ec97920f13ca47b3581fe74c42");
-    let mut other = Stage { user: stage.user.clone(), ..Stage::new() };
-    assert_eq!(other.register(&Ue::new().next().next().protected().with(digest)).status().code(), 200);
+    assert_eq!(stage.register(&Ue::new().next().next().protected().with(digest)).status().code(), 200);
+    assert_eq!(stage.record()["authentication"]["resyncs"], 1);
+}
+
+#[test]
+fn cb_45_but_not_two_in_a_row() {
+    let mut stage = Stage::new();
+    let challenge = stage.register(&Ue::new());
+    let nonce = challenge_of(&challenge).get("nonce").unwrap().to_owned();
+    let digest = resynchronising(&nonce, "uoU/PBJrvTvaszz5vaI=", "da492ad7b08bb89514f214f8c2fdb82b");
+    let second = stage.register(&Ue::new().next().with(digest));
+    let nonce = challenge_of(&second).get("nonce").unwrap().to_owned();
     let again = credentials(IMPI, &nonce, &[], Some("00000001")).quoted("auts", "uoU/PBJrvTvaszz5vaI=");
     stage.said.clear();
     assert_eq!(stage.register(&Ue::new().next().next().with(again)).status().code(), 403);

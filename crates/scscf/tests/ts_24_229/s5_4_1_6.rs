@@ -94,9 +94,13 @@ fn a_wrong_answer_is_refused_where_the_policy_rejects() {
 }
 
 #[test]
-fn ca_19_ca_20_ca_21_every_lifetime_is_shortened_and_none_lengthened() {
+fn ca_19_ca_21_every_lifetime_is_shortened() {
     let stage = demanded(OnWrongAnswer::Reject);
     assert_eq!(stage.expires_in(0), 600);
+}
+
+#[test]
+fn ca_20_and_none_lengthened() {
     let mut stage = Stage::new();
     stage.register_fully(&Ue::new().expires(100));
     stage.reauthenticate(600);
@@ -171,4 +175,14 @@ fn the_hss_asks_by_re_auth_request() {
     assert_eq!(stage.demand(ask()).result, ResultCode::SUCCESS, "it is pending already");
     let mut stage = Stage::new();
     assert_eq!(stage.demand(ask()).result, ResultCode::USER_UNKNOWN);
+}
+
+#[test]
+fn ca_32_a_period_below_the_minimum_is_raised_to_it() {
+    let mut stage = Stage::registered();
+    stage.reauthenticate(10);
+    assert_eq!(stage.expires_in(0), 60);
+    let mut stage = Stage::registered();
+    stage.reauthenticate(1_000_000);
+    assert_eq!(stage.expires_in(0), 86_400);
 }
