@@ -4,3 +4,4 @@ pub mod aka;
 pub mod digest;
 pub mod hss;
 pub mod provisioning;
+pub mod ue;

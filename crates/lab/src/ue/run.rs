@@ -1,0 +1,219 @@
+//! What `rollcall ue register` and `rollcall ue subscribe` do, from the first word to the last.
+
+use super::{Config, Credentials, Error, Happening, OnReauth, Package, Role, Subscribed, Transport, Ue};
+use std::{future::Future, time::Duration};
+use tokio::{pin, sync::mpsc, time::Instant};
+
+/// What to register as, and for how long.
+#[derive(Clone, Debug)]
+pub struct RegisterArgs {
+    /// Private user identity.
+    pub impi: String,
+    /// `HOST:PORT`.
+    pub proxy: String,
+    /// Public user identity; `sip:IMPI` unless given.
+    pub impu: Option<String>,
+    /// Over what.
+    pub transport: Transport,
+    /// What the USIM holds.
+    pub credentials: Credentials,
+    /// Expiry asked for, in seconds.
+    pub expires: u32,
+    /// Path URI; the UE's own address unless given.
+    pub path: Option<String>,
+    /// Stay registered that long, then deregister; without it, end once registered and leave it at that.
+    pub stay: Option<Duration>,
+    /// What to do when asked to authenticate anew.
+    pub on_reauth: OnReauth,
+}
+
+impl RegisterArgs {
+    /// A lab UE that registers and ends.
+    pub fn new(impi: &str, proxy: &str) -> Self {
+        Self {
+            impi: impi.to_owned(),
+            proxy: proxy.to_owned(),
+            impu: None,
+            transport: Transport::Udp,
+            credentials: Credentials::default(),
+            expires: 3600,
+            path: None,
+            stay: None,
+            on_reauth: OnReauth::Obey,
+        }
+    }
+
+    async fn config(&self) -> Result<Config, Error> {
+        if self.impi.rsplit_once('@').is_none_or(|(name, realm)| name.is_empty() || realm.is_empty()) {
+            return Err(Error::Missed("the private user identity has the form NAME@DOMAIN"));
+        }
+        let unresolved = || Error::Proxy(self.proxy.clone());
+        let mut found = tokio::net::lookup_host(&self.proxy).await.map_err(|_| unresolved())?;
+        let proxy = found.next().ok_or_else(unresolved)?;
+        Ok(Config {
+            impu: self.impu.clone(),
+            transport: self.transport,
+            credentials: self.credentials,
+            expires: self.expires,
+            path: self.path.clone(),
+            on_reauth: self.on_reauth,
+            ..Config::new(&self.impi, proxy)
+        })
+    }
+}
+
+/// What to subscribe to, after registering.
+#[derive(Clone, Debug)]
+pub struct SubscribeArgs {
+    /// The registration; without `stay` the subscription is watched until it ends.
+    pub register: RegisterArgs,
+    /// Event package.
+    pub package: Package,
+    /// As whom.
+    pub role: Role,
+}
+
+/// Registers, and stays registered if told to. `on` hears everything; `stop` ends it early, politely.
+pub async fn run_register(
+    args: RegisterArgs,
+    mut on: impl FnMut(&Happening),
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    pin!(stop);
+    let (ue, mut happenings) = Ue::start(args.config().await?).await?;
+    let registered = with(ue.register(), &mut happenings, &mut on, &mut stop).await;
+    let outcome = match (registered, args.stay) {
+        (Err(error), _) => Err(error),
+        (Ok(_), None) => Ok(()),
+        (Ok(_), Some(stay)) => {
+            let watched = watch(&mut happenings, &mut on, &mut stop, Some(stay), false).await;
+            leave(&ue, None, watched, &mut happenings, &mut on).await
+        }
+    };
+    rest(&mut happenings, &mut on);
+    ue.stop();
+    outcome
+}
+
+/// Registers, subscribes and watches. It fails unless the first NOTIFY came and, if the network asked for
+/// authentication and the UE is to obey, unless that succeeded.
+pub async fn run_subscribe(
+    args: SubscribeArgs,
+    mut on: impl FnMut(&Happening),
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    pin!(stop);
+    let (ue, mut happenings) = Ue::start(args.register.config().await?).await?;
+    let outcome = async {
+        with(ue.register(), &mut happenings, &mut on, &mut stop).await?;
+        let subscribing = ue.subscribe(args.package, args.role);
+        let subscribed = with(subscribing, &mut happenings, &mut on, &mut stop).await?;
+        let watched = watch(&mut happenings, &mut on, &mut stop, args.register.stay, true).await;
+        leave(&ue, Some(&subscribed), watched, &mut happenings, &mut on).await
+    }
+    .await;
+    rest(&mut happenings, &mut on);
+    ue.stop();
+    outcome
+}
+
+/// What was seen while watching.
+#[derive(Debug, Default)]
+struct Seen {
+    notified: bool,
+    ended: bool,
+    asked: bool,
+    failed: bool,
+}
+
+type Happenings = mpsc::UnboundedReceiver<Happening>;
+
+async fn with<T>(
+    doing: impl Future<Output = Result<T, Error>>,
+    happenings: &mut Happenings,
+    on: &mut impl FnMut(&Happening),
+    stop: &mut (impl Future<Output = ()> + Unpin),
+) -> Result<T, Error> {
+    pin!(doing);
+    loop {
+        tokio::select! {
+            biased;
+            Some(happening) = happenings.recv() => on(&happening),
+            done = &mut doing => return done,
+            () = &mut *stop => return Err(Error::Stopped),
+        }
+    }
+}
+
+async fn watch(
+    happenings: &mut Happenings,
+    on: &mut impl FnMut(&Happening),
+    stop: &mut (impl Future<Output = ()> + Unpin),
+    stay: Option<Duration>,
+    subscribed: bool,
+) -> Seen {
+    let mut seen = Seen { notified: !subscribed, ..Seen::default() };
+    let end = stay.map(|stay| Instant::now() + stay);
+    let end = end.unwrap_or_else(|| Instant::now() + Duration::from_secs(u32::MAX.into()));
+    loop {
+        let happening = tokio::select! {
+            happening = happenings.recv() => happening,
+            () = tokio::time::sleep_until(end) => return seen,
+            () = &mut *stop => return seen,
+        };
+        let Some(happening) = happening else { return seen };
+        on(&happening);
+        match &happening {
+            Happening::Notified(notification) => {
+                seen.notified = true;
+                seen.ended |= notification.terminated;
+            }
+            Happening::Asked { .. } => seen.asked = true,
+            Happening::Reauthenticated => seen.asked = false,
+            Happening::Deregistered { .. } => seen.ended = true,
+            Happening::Failed { .. } => seen.failed = true,
+            Happening::Sent { .. }
+            | Happening::Received { .. }
+            | Happening::Unreadable { .. }
+            | Happening::Resynchronising
+            | Happening::Registered { .. }
+            | Happening::Subscribed { .. }
+            | Happening::AnsweredWrongly { .. } => {}
+        }
+        if seen.ended {
+            return seen;
+        }
+    }
+}
+
+/// Says goodbye to what still stands, and judges.
+async fn leave(
+    ue: &Ue,
+    subscribed: Option<&Subscribed>,
+    seen: Seen,
+    happenings: &mut Happenings,
+    on: &mut impl FnMut(&Happening),
+) -> Result<(), Error> {
+    if !seen.ended {
+        let mut never = std::pin::pin!(std::future::pending());
+        if let Some(subscribed) = subscribed {
+            let _ = with(ue.unsubscribe(subscribed), happenings, on, &mut never).await;
+        }
+        with(ue.deregister(), happenings, on, &mut never).await?;
+    }
+    let obeys = ue.inner.config.on_reauth == OnReauth::Obey;
+    match seen {
+        Seen { notified: false, .. } => Err(Error::Missed("no NOTIFY came")),
+        Seen { asked: true, .. } if obeys => {
+            Err(Error::Missed("asked to authenticate anew, and did not succeed"))
+        }
+        Seen { failed: true, .. } => Err(Error::Missed("the registration or subscription could not be kept")),
+        Seen { .. } => Ok(()),
+    }
+}
+
+fn rest(happenings: &mut Happenings, on: &mut impl FnMut(&Happening)) {
+    while let Ok(happening) = happenings.try_recv() {
+        on(&happening);
+    }
+}
