@@ -3,5 +3,6 @@
 pub mod aka;
 pub mod digest;
 pub mod hss;
+pub mod load;
 pub mod provisioning;
 pub mod ue;
