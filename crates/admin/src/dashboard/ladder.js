@@ -5,26 +5,30 @@ import { clock, h } from "/dashboard/element.js";
 const MOST = 300;
 const PARTY = { sip: "UE and P-CSCF", hss: "HSS", operator: "operator" };
 
-// Where a line belongs: [lane, direction, words]; a lane of null is a note of the S-CSCF to itself.
+const MESSAGE = /^([A-Z]+|\d{3})$/;
+
+// Where a line belongs: [lane, direction, words]; without a lane it is a note of the S-CSCF to itself.
 export function reading(line, isCause) {
   const [first, ...more] = line.split(" ");
   const rest = more.join(" ") || first;
-  switch (first) {
+  const hss = isCause ? "left" : "right";
+  switch (first.replace(/:$/, "")) {
     case "CxAnswer": case "CxDemand": case "CxRequest":
-      return ["hss", isCause ? "left" : "right", rest];
-    case "Respond": case "Send":
-      return ["sip", "left", rest];
-    case "Reply":
-      return ["sip", "right", rest];
+      return ["hss", hss, rest];
+    case "MAA": case "SAA": case "RTR": case "PPR": case "RAR": case "MAR": case "SAR":
+      return ["hss", hss, line];
+    case "Respond": case "Send": case "Reply":
+      return ["sip", isCause ? "right" : "left", rest];
     case "Tell":
       return ["operator", "right", rest];
-    case "Reauthenticate": case "Deregister":
-      return isCause && !/^(hss|policy)/.test(rest) ? ["operator", "left", line] : [null, "", line];
-    case "Deadline": case "Resumed": case "Sibling": case "TellSiblings":
-      return [null, "", line];
-    default:
-      return isCause && /^[A-Z]+$/.test(first) ? ["sip", "right", line] : [null, "", line];
+    case "Reauthenticate":
+      return isCause && rest === "operator" ? ["operator", "left", line] : [null, "", line];
+    case "Deregister": case "operator":
+      return ["operator", "left", line];
   }
+  if (line.startsWith("answer to the HSS")) return ["hss", hss, line];
+  if (line.startsWith("answer to the operator")) return ["operator", "right", line];
+  return MESSAGE.test(first) ? ["sip", isCause ? "right" : "left", line] : [null, "", line];
 }
 
 function rung(line, isCause) {

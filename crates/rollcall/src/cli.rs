@@ -1,0 +1,481 @@
+//! What can be typed.
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use lab::provisioning::{self, Octets};
+use lab::ue::{OnReauth, Package, Role, Transport};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// An S-CSCF in which every private user identity is an actor.
+///
+/// Start with `rollcall lab`: one node, an HSS and subscribers on this machine, and what to try next.
+///
+/// Exit codes: 0 done, 1 refused or failed (the reason is on stderr), 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "rollcall", version, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine: a node, an HSS, subscribers, a dashboard.
+    Lab(Box<Lab>),
+    /// Run one S-CSCF node.
+    Node(Node),
+    /// Run the lab HSS alone.
+    Hss(Hss),
+    /// Be a UE with a soft USIM.
+    Ue(Ue),
+    /// Be many UEs, and measure.
+    Load(Load),
+    /// List users.
+    Users(Users),
+    /// Show a user.
+    User(User),
+    /// Follow a user live: state, deadlines, message ladder.
+    Watch(Watch),
+    /// Follow the cluster live: nodes, rates, users in re-authentication.
+    Top(Top),
+    /// Demand that a user re-authenticates (TS 24.229 §5.4.1.6).
+    Reauthenticate(Reauthenticate),
+    /// End a user's registration (TS 24.229 §5.4.1.5).
+    Deregister(Deregister),
+    /// Show nodes and who owns what.
+    Cluster(Cluster),
+    /// Move a node's shards away, so that it can be stopped.
+    Drain(Drain),
+    /// Print a completion script, as `source <(rollcall completions bash)`.
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
+}
+
+/// Where a node answers.
+#[derive(Args, Debug)]
+pub(crate) struct Api {
+    /// HTTP interface of any node.
+    #[arg(long, env = "ROLLCALL_API", default_value = "http://127.0.0.1:8080", value_name = "URL", value_parser = url)]
+    pub(crate) api: String,
+    /// Its token.
+    #[arg(long, env = "ROLLCALL_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The node keeps its users in memory. Every key of `rollcall node --print-config` and `rollcall hss --print-config` can be set
+in --config FILE or as ROLLCALL__SECTION__KEY; flags win over both.")]
+pub(crate) struct Lab {
+    /// Address for everything [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) bind: Option<IpAddr>,
+    /// SIP, UDP and TCP [default: 5060]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) sip_port: Option<u16>,
+    /// HTTP interface and dashboard of the node [default: 8080]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) http_port: Option<u16>,
+    /// HTTP interface of the HSS [default: 8081]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) hss_http_port: Option<u16>,
+    /// Diameter [default: 3868]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) diameter_port: Option<u16>,
+    /// Subscribers user000001 .. besides alice and bob
+    #[arg(long, value_name = "N")]
+    pub(crate) generate: Option<u32>,
+    /// Home domain [default: ims.mnc001.mcc001.3gppnetwork.org]
+    #[arg(long)]
+    pub(crate) domain: Option<String>,
+    /// K of all subscribers: 16 characters or 32 hexadecimal digits [default: rollcall-lab-key]
+    #[arg(long)]
+    pub(crate) k: Option<Octets<16>>,
+    /// OP [default: rollcall-lab-op!]
+    #[arg(long)]
+    pub(crate) op: Option<Octets<16>>,
+    /// AMF: 2 characters or 4 hexadecimal digits [default: BB]
+    #[arg(long)]
+    pub(crate) amf: Option<Octets<2>>,
+    /// TOML file with sections of the node and [hss]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub(crate) data: Option<String>,
+    #[arg(long, hide = true, value_name = "URL")]
+    pub(crate) redis: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Signals: TERM and INT end it politely, HUP reads the configuration again (what cannot change while it runs is said).")]
+pub(crate) struct Node {
+    /// TOML file; every key also as ROLLCALL__SECTION__KEY
+    #[arg(long, value_name = "FILE", required_unless_present = "print_config")]
+    pub(crate) config: Option<PathBuf>,
+    /// Validate the configuration and end
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Print every key with its default and a comment, and end
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) print_config: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Hss {
+    /// TOML file with a section [hss]; every key also as ROLLCALL__HSS__KEY
+    #[arg(long, value_name = "FILE", required_unless_present = "print_config")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print every key with its default and a comment, and end
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Ue {
+    #[command(subcommand)]
+    pub(crate) command: UeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UeCommand {
+    /// Register with IMS AKA; end once registered, or stay.
+    ///
+    /// Ends with 0 only if the registration succeeded, and was kept as long as asked.
+    Register(UeRegister),
+    /// Register, subscribe to the registration state, and obey, ignore or botch a re-authentication.
+    ///
+    /// Ends when the subscription ends, or after --stay. Ends with 0 only if the first NOTIFY came and, told to obey,
+    /// every re-authentication asked for succeeded.
+    Subscribe(UeSubscribe),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UeRegister {
+    #[command(flatten)]
+    pub(crate) who: UeWho,
+    /// Public identity to register [default: sip:IMPI]
+    #[arg(long, value_name = "URI")]
+    pub(crate) impu: Option<String>,
+    /// Expiry asked for, seconds
+    #[arg(long, value_name = "S", default_value_t = 3600)]
+    pub(crate) expires: u32,
+    /// Path that the P-CSCF adds [default: the UE's own address]
+    #[arg(long, value_name = "URI")]
+    pub(crate) path: Option<String>,
+    /// Stay registered that long, then deregister, seconds
+    #[arg(long, value_name = "S")]
+    pub(crate) stay: Option<u64>,
+    /// When asked to authenticate anew: obey, ignore or wrong
+    #[arg(long, value_name = "HOW", default_value = "obey", value_parser = OnReauth::from_str)]
+    pub(crate) on_reauth: OnReauth,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UeSubscribe {
+    #[command(flatten)]
+    pub(crate) register: UeRegister,
+    /// Event package: reg or registration-state
+    #[arg(long, value_name = "PACKAGE", default_value = "reg", value_parser = Package::from_str)]
+    pub(crate) event: Package,
+    /// As whom: ue or p-cscf
+    #[arg(long = "as", value_name = "ROLE", default_value = "ue", value_parser = Role::from_str)]
+    pub(crate) role: Role,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UeWho {
+    /// Private user identity, as NAME@DOMAIN
+    #[arg(long, value_parser = impi)]
+    pub(crate) impi: String,
+    /// Where SIP is sent
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5060")]
+    pub(crate) proxy: String,
+    /// udp or tcp
+    #[arg(long, default_value = "udp", value_parser = Transport::from_str)]
+    pub(crate) transport: Transport,
+    #[command(flatten)]
+    pub(crate) usim: Usim,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Usim {
+    /// K: 16 characters or 32 hexadecimal digits [default: the lab's]
+    #[arg(long)]
+    pub(crate) k: Option<Octets<16>>,
+    /// OP [default: the lab's]
+    #[arg(long, conflicts_with = "opc")]
+    pub(crate) op: Option<Octets<16>>,
+    /// OPc, in place of OP
+    #[arg(long)]
+    pub(crate) opc: Option<Octets<16>>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Load {
+    #[command(subcommand)]
+    pub(crate) command: LoadCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LoadCommand {
+    /// Initial registrations: REGISTER, 401, answer, 200.
+    Register(LoadPlan),
+    /// Registers everybody first, then measures protected re-registrations.
+    Reregister(LoadPlan),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "The lab needs as many subscribers: rollcall lab --generate N")]
+pub(crate) struct LoadPlan {
+    /// Where SIP is sent
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5060")]
+    pub(crate) proxy: String,
+    /// Home domain
+    #[arg(long, default_value = provisioning::DOMAIN)]
+    pub(crate) domain: String,
+    /// How many users, user000001 and on
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) users: u32,
+    /// Number of the first user
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) first: u32,
+    /// Registrations started per second
+    #[arg(long, value_name = "R", default_value_t = 100.0, value_parser = rate)]
+    pub(crate) rate: f64,
+    /// How long, seconds, the users taking turns [default: until each had one]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) duration: Option<u64>,
+    /// Expiry asked for, seconds
+    #[arg(long, value_name = "S", default_value_t = 3600)]
+    pub(crate) expires: u32,
+    /// UDP sockets
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) sockets: u16,
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) usim: Usim,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum State {
+    NotRegistered,
+    Registered,
+    UnregisteredServices,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Users {
+    /// Only in this state
+    #[arg(long)]
+    pub(crate) state: Option<State>,
+    /// Only with this text in an identity
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) q: Option<String>,
+    /// So many at most
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct User {
+    /// Private user identity, as NAME@DOMAIN
+    #[arg(value_parser = impi)]
+    pub(crate) impi: String,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "In a terminal the view is redrawn; elsewhere each step is one line.")]
+pub(crate) struct Watch {
+    /// Private user identity, as NAME@DOMAIN
+    #[arg(value_parser = impi)]
+    pub(crate) impi: String,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "In a terminal the view is redrawn; elsewhere it is printed once.")]
+pub(crate) struct Top {
+    /// Seconds between two looks
+    #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) every: u64,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Reauthenticate {
+    /// Private user identity, as NAME@DOMAIN
+    #[arg(value_parser = impi)]
+    pub(crate) impi: String,
+    /// Seconds the user has [default: the node's policy]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) period: Option<u32>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Follow it to its end; 0 only if the user re-authenticated
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Deregister {
+    /// Private user identity, as NAME@DOMAIN
+    #[arg(value_parser = impi)]
+    pub(crate) impi: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Cluster {
+    /// As JSON, with every shard
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Drain {
+    /// Its [node] id
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// Prints the completion script.
+pub(crate) fn complete(shell: Shell) {
+    clap_complete::generate(shell, &mut Cli::command(), "rollcall", &mut std::io::stdout());
+}
+
+fn impi(text: &str) -> Result<String, String> {
+    match text.rsplit_once('@') {
+        Some((name, realm))
+            if !name.is_empty() && !realm.is_empty() && !text.contains(char::is_whitespace) =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!("expected NAME@DOMAIN, as alice@{}", provisioning::DOMAIN)),
+    }
+}
+
+fn url(text: &str) -> Result<String, String> {
+    match text.strip_prefix("http://") {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(text.trim_end_matches('/').to_owned()),
+        _ => Err("expected http://HOST:PORT".into()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err("expected a number above 0".into()),
+    }
+}
+
+impl State {
+    /// As the interface writes it.
+    pub(crate) fn text(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// `HOST:PORT` as an address.
+pub(crate) fn resolve(proxy: &str) -> anyhow::Result<SocketAddr> {
+    use std::net::ToSocketAddrs;
+    let found = proxy
+        .to_socket_addrs()
+        .map_err(|error| anyhow::anyhow!("--proxy {proxy}: {error}; expected HOST:PORT"))?;
+    found.into_iter().next().ok_or_else(|| anyhow::anyhow!("--proxy {proxy}: no such host"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_typed_is_checked_before_anything_happens() {
+        for line in [
+            "rollcall user alice",
+            "rollcall user @a.b",
+            "rollcall users --limit 0",
+            "rollcall users --state happy",
+            "rollcall users --api ftp://x",
+            "rollcall users --api http://",
+            "rollcall reauthenticate a@b --period 0",
+            "rollcall reauthenticate a@b --period 86401",
+            "rollcall deregister a@b",
+            "rollcall node",
+            "rollcall lab --sip-port 70000",
+            "rollcall lab --k short",
+            "rollcall ue register --impi a@b --k 00112233445566778899aabbccddeeff --op 0 ",
+            "rollcall ue subscribe --impi a@b --as operator",
+            "rollcall load register --rate 0",
+            "rollcall load call",
+            "rollcall ue call",
+        ] {
+            let error = Cli::try_parse_from(line.split_whitespace()).map(|_| ()).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_the_interface_promises_can_be_typed() {
+        for line in [
+            "rollcall lab --bind 127.0.0.1 --sip-port 5060 --http-port 8080 --hss-http-port 8081 --diameter-port 3868 --generate 1000",
+            "rollcall lab --domain a.b --k rollcall-lab-key --op rollcall-lab-op! --amf BB --config lab.toml",
+            "rollcall node --config node.toml --check",
+            "rollcall node --print-config",
+            "rollcall hss --config hss.toml",
+            "rollcall ue register --impi a@b --proxy [::1]:5060 --impu tel:+1 --transport tcp --k 00112233445566778899aabbccddeeff \
+             --opc 00112233445566778899aabbccddeeff --expires 60 --path sip:p@1.2.3.4;lr",
+            "rollcall ue subscribe --impi a@b --proxy h:1 --event registration-state --as p-cscf --on-reauth wrong",
+            "rollcall load register --rate 12.5 --users 10 --duration 3 --json",
+            "rollcall load reregister",
+            "rollcall users --state unregistered_services -q ali --json",
+            "rollcall user a@b --json --api http://127.0.0.1:1/ --token t",
+            "rollcall watch a@b",
+            "rollcall top --every 2",
+            "rollcall reauthenticate a@b --period 60 --wait",
+            "rollcall deregister a@b --reason stolen",
+            "rollcall cluster --json",
+            "rollcall drain n1",
+            "rollcall completions zsh",
+        ] {
+            if let Err(error) = Cli::try_parse_from(line.split_whitespace()) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+}
