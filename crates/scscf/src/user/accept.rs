@@ -103,15 +103,13 @@ impl User {
     ) -> Result<(), Rejection> {
         self.is_in_order(register)?;
         let Wish::Bind(contacts) = &register.wish else { return Ok(()) };
-        if let Some(assigned) = assigned {
-            self.keep_profile(register, assigned, step);
-        }
+        let mut departed =
+            assigned.map_or_else(Vec::new, |assigned| self.keep_profile(register, assigned, step));
         let Some(set) = self.registration.set_of_mut(&register.impu) else {
             let why = "the registration ended meanwhile";
             return Err(Rejection::new(Status::SERVER_INTERNAL_ERROR, CLAUSE, why));
         };
         let mut bound = Vec::new();
-        let mut departed = Vec::new();
         let mut removed = Vec::new();
         for wanted in contacts {
             if wanted.expires == 0 {
@@ -145,27 +143,38 @@ impl User {
         Ok(())
     }
 
-    fn keep_profile(&mut self, register: &Register, assigned: Assigned, step: &mut Step<'_>) {
+    /// Keeps what the HSS delivered; tells what subscribers are to hear of identities that are no longer in it.
+    fn keep_profile(
+        &mut self,
+        register: &Register,
+        assigned: Assigned,
+        step: &mut Step<'_>,
+    ) -> Vec<Departed> {
         let Assigned { profile, answer } = assigned;
-        let Some(profile) = profile else { return };
+        let Some(profile) = profile else { return Vec::new() };
         let index =
             self.registration.sets.iter().position(|set| set.profile.identity(&register.impu).is_some());
         match index.and_then(|index| self.registration.sets.get_mut(index)) {
             Some(set) => {
+                let departed = set.lost_to(&profile);
                 set.profile = profile;
                 set.charging = answer.charging.or(set.charging.take());
                 if !answer.associated_identities.is_empty() {
                     set.associated_identities = answer.associated_identities;
                 }
                 set.assigned_at = step.now();
+                departed
             }
-            None => self.registration.sets.push(ImplicitRegistrationSet {
-                profile,
-                charging: answer.charging,
-                associated_identities: answer.associated_identities,
-                bindings: Vec::new(),
-                assigned_at: step.now(),
-            }),
+            None => {
+                self.registration.sets.push(ImplicitRegistrationSet {
+                    profile,
+                    charging: answer.charging,
+                    associated_identities: answer.associated_identities,
+                    bindings: Vec::new(),
+                    assigned_at: step.now(),
+                });
+                Vec::new()
+            }
         }
     }
 }

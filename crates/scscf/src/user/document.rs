@@ -49,7 +49,13 @@ impl User {
                         if registration.state == RegistrationState::Init {
                             registration.state = RegistrationState::Terminated;
                         }
-                        registration.contacts.push(terminated(departed, impu));
+                        let ended = terminated(departed, impu);
+                        match registration.contacts.iter_mut().find(|contact| contact.id == ended.id) {
+                            // The identity was given back before anybody heard that it was gone.
+                            Some(contact) if contact.state == ContactState::Active => {}
+                            Some(contact) => *contact = ended,
+                            None => registration.contacts.push(ended),
+                        }
                     }
                     None => registrations.push(Registration {
                         aor: impu.as_str().into(),

@@ -30,7 +30,9 @@ impl User {
         for subscription in self.subscriptions.values_mut() {
             let moves = departed.iter().any(|ended| subscription.bindings.contains(&ended.id));
             if moves {
-                subscription.bindings.extend_from_slice(by);
+                let new = by.iter().filter(|id| !subscription.bindings.contains(id)).copied();
+                let new: Vec<u64> = new.collect();
+                subscription.bindings.extend(new);
             }
         }
         self.bindings_departed(departed, "noresource", step);

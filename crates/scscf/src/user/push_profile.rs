@@ -1,6 +1,6 @@
 //! TS 24.229 §5.4.1.8, TS 29.228 §6.2.1 — the HSS pushes changed data: Push-Profile-Request.
 
-use super::{Departed, User};
+use super::{Departed, ImplicitRegistrationSet, User};
 use crate::cx::{DemandAnswer, PushProfile, ResultCode, UserDataError};
 use crate::event::Trigger;
 use crate::profile::Subscription;
@@ -58,29 +58,41 @@ impl User {
         if *set.profile == profile {
             return Ok(());
         }
+        let departed = set.lost_to(&profile);
         let told = |subscription: &Subscription, impu: &Impu| {
             subscription.identity(impu).is_some_and(|identity| !identity.barred)
         };
-        let lost: Vec<Impu> =
-            set.unbarred().map(|it| &it.impu).filter(|impu| !told(&profile, impu)).cloned().collect();
         let gained = profile.identities().any(|it| !it.barred && !told(&set.profile, &it.impu));
         set.profile = Arc::new(profile);
         step.changed();
         step.say("the HSS changed the profile");
-        if !lost.is_empty() {
-            let departed = set.bindings.iter().map(|binding| Departed {
-                id: binding.id,
-                uri: binding.uri.as_str().into(),
-                impus: lost.clone(),
-                event: ContactEvent::Deactivated,
-                call_id: binding.call_id.clone(),
-                cseq: binding.cseq,
-            });
-            let departed = departed.collect();
+        if !departed.is_empty() {
             self.bindings_departed(departed, "noresource", step);
         } else if gained {
             self.notify_all(step);
         }
         Ok(())
+    }
+}
+
+impl ImplicitRegistrationSet {
+    /// What subscribers are to hear when `profile` takes the place of the set's: each contact ends for the identities that
+    /// are gone or barred, though the contact itself stays.
+    pub(crate) fn lost_to(&self, profile: &Subscription) -> Vec<Departed> {
+        let told = |impu: &Impu| profile.identity(impu).is_some_and(|identity| !identity.barred);
+        let lost: Vec<Impu> =
+            self.unbarred().map(|it| &it.impu).filter(|impu| !told(impu)).cloned().collect();
+        if lost.is_empty() {
+            return Vec::new();
+        }
+        let departed = self.bindings.iter().map(|binding| Departed {
+            id: binding.id,
+            uri: binding.uri.as_str().into(),
+            impus: lost.clone(),
+            event: ContactEvent::Deactivated,
+            call_id: binding.call_id.clone(),
+            cseq: binding.cseq,
+        });
+        departed.collect()
     }
 }

@@ -361,6 +361,7 @@ impl Simulation {
         }
         let pushed = profile(identities);
         self.world.profile = pushed.clone();
+        self.heard.profile_changes = true;
         let auth_data = (self.dice.below(3) == 0).then_some(None);
         let what = format!("hss > PPR tel={tel} auth={}", auth_data.is_some());
         self.tell(what.clone());

@@ -502,3 +502,47 @@ fn c_4_another_server_serves_the_user_now() {
     world.terminate(DeregistrationReason::NewServerAssigned);
     assert!(world.sent.is_empty() && world.erased);
 }
+
+#[test]
+fn c_4_an_identity_that_the_hss_takes_away_is_told_terminated_once() {
+    for by_registration in [false, true] {
+        let (mut world, mut ue) = World::registered();
+        world.watch(&mut Watcher::p_cscf("reg"));
+        world.profile = profile(vec![identity(ALICE, false), identity(TEL, true)]);
+        match by_registration {
+            true => world.attach(&mut ue),
+            false => {
+                let user_data = Some(Ok(world.profile.clone()));
+                let impi = Impi::new(crate::world::IMPI).unwrap();
+                let push = scscf::cx::PushProfile { impi, user_data, charging: None, auth_data: None };
+                world.demand(scscf::cx::Demand::PushProfile(push));
+            }
+        }
+        let notify = world.only_notify();
+        assert_eq!(notify.registration(TEL).state, RegistrationState::Terminated);
+        assert_eq!(notify.told(TEL), ["terminated deactivated"]);
+        assert_eq!(notify.registration(ALICE).state, RegistrationState::Active);
+        assert_eq!(notify.contacts(ALICE).len(), 1);
+        assert!(notify.state().starts_with("active;"));
+        world.reply(&notify, 200);
+        world.attach(&mut ue);
+        let aors =
+            world.only_notify().document().registrations.into_iter().map(|registration| registration.aor);
+        assert_eq!(aors.collect::<Vec<_>>(), [ALICE]);
+    }
+}
+
+#[test]
+fn c_4_an_identity_that_comes_back_before_anybody_heard_never_went() {
+    let (mut world, _) = World::registered();
+    world.subscribe(&mut Watcher::p_cscf("reg"), None);
+    let first = world.only_notify();
+    for barred in [true, false] {
+        let user_data = Some(Ok(profile(vec![identity(ALICE, false), identity(TEL, barred)])));
+        let impi = Impi::new(crate::world::IMPI).unwrap();
+        let push = scscf::cx::PushProfile { impi, user_data, charging: None, auth_data: None };
+        world.demand(scscf::cx::Demand::PushProfile(push));
+    }
+    world.reply(&first, 200);
+    assert_eq!(world.only_notify().told(TEL), ["active created"]);
+}
