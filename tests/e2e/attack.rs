@@ -81,7 +81,7 @@ fn the_victims_challenge_survives_the_attackers() {
 
 #[test]
 fn integrity_protected_is_not_believed_from_outside_the_trust_domain() {
-    let lab = Lab::start(&[], &[("ROLLCALL__SIP__TRUSTED_PEERS", "[\"192.0.2.0/24\"]")]);
+    let lab = Lab::start(&[], &[("ROLLCALL__SIP__TRUSTED_PEERS", "192.0.2.0/24")]);
     let mut phone = Phone::new("alice", lab.sip);
     let (challenge, _) = phone.register_fully();
     let again = phone.register_protected(&challenge, 3600);

@@ -17,14 +17,19 @@ fn register_text(name: &str, via: &str, extra: &str, body: &str) -> String {
 fn tcp(lab: &Lab, octets: &[u8]) -> (String, bool) {
     let mut stream = TcpStream::connect(lab.sip).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    stream.write_all(octets).unwrap();
+    // The server may close before it has read everything.
+    let _ = stream.write_all(octets);
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
     loop {
         match stream.read(&mut buffer) {
             Ok(0) => return (String::from_utf8_lossy(&text).into_owned(), true),
             Ok(length) => text.extend_from_slice(&buffer[..length]),
-            Err(_) => return (String::from_utf8_lossy(&text).into_owned(), false),
+            // A stream closed with octets of ours unread is reset.
+            Err(error) => {
+                let closed = error.kind() == std::io::ErrorKind::ConnectionReset;
+                return (String::from_utf8_lossy(&text).into_owned(), closed);
+            }
         }
     }
 }

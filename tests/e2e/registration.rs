@@ -4,6 +4,13 @@ use e2e::process::Process;
 use e2e::{Answer, DOMAIN, Lab, Phone, Sipp, eventually, have};
 use std::time::Duration;
 
+/// A line of SIPp's injection file: name, domain and credentials.
+fn aka(name: &str) -> String {
+    format!(
+        "{name};{DOMAIN};[authentication username={name}@{DOMAIN} aka_K=rollcall-lab-key aka_OP=rollcall-lab-op! aka_AMF=BB]"
+    )
+}
+
 #[test]
 fn a_lab_of_a_thousand_users_is_ready_within_five_seconds() {
     let lab = Lab::start(&["--generate", "1000"], &[]);
@@ -18,7 +25,7 @@ fn sipp_registers_a_thousand_users_over_udp_without_a_failure() {
         return;
     }
     let lab = Lab::start(&["--generate", "1000"], &[]);
-    let users = (1..=1000).map(|n| format!("user{n:06};{DOMAIN}"));
+    let users = (1..=1000).map(|n| aka(&format!("user{n:06}")));
     let counted =
         Sipp::new("ue_register_aka.xml", lab.sip).lines(users).run(200, Duration::from_secs(60)).unwrap();
     assert_eq!((counted.successful, counted.failed), (1000, 0), "{counted:?}");
@@ -35,7 +42,7 @@ fn sipp_registers_over_tcp() {
         return;
     }
     let lab = Lab::start(&["--generate", "100"], &[]);
-    let users = (1..=100).map(|n| format!("user{n:06};{DOMAIN}"));
+    let users = (1..=100).map(|n| aka(&format!("user{n:06}")));
     let counted = Sipp::new("ue_register_aka.xml", lab.sip)
         .arguments(&["-t", "t1"])
         .lines(users)

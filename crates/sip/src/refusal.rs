@@ -58,6 +58,8 @@ fn answer(bytes: &[u8], fault: Fault) -> Option<Response> {
             raw.extend_last(format_args!(";tag={:016x}", stateless_tag(bytes)));
         }
     }
+    // The reason, for whoever wrote the sender; it holds no octet of the message.
+    raw.octets(Name::Warning, format!("399 rollcall \"{}\"", fault.why).as_bytes());
     raw.finish(None).ok().map(Response)
 }
 
