@@ -32,6 +32,10 @@ struct Script {
     /// NOTIFY bodies to send after the first, one per second answered NOTIFY.
     then: Vec<String>,
     challenge_protected: bool,
+    /// The last NOTIFY of a subscription still asks for authentication.
+    insists: bool,
+    /// Closes a TCP connection after so many messages.
+    hangs_up_after: u32,
     registers: Vec<String>,
     subscribes: Vec<String>,
     answers: Vec<String>,
@@ -152,7 +156,8 @@ impl Script {
                     format!("Expires: {}\r\nContact: <sip:n7@{local}>\r\n", header(message, "Expires"));
                 let ends = header(message, "Expires") == "0";
                 let contact = parameter_free(header(&self.registers[0], "Contact"));
-                let body = reginfo("active", "registered", &contact, 600);
+                let event = if ends && self.insists { "shortened" } else { "registered" };
+                let body = reginfo("active", event, &contact, 600);
                 let state = if ends { "terminated;reason=timeout" } else { "active;expires=600" };
                 vec![answer(message, "200 OK", &lines), notify(message, state, 0, &body)]
             }
@@ -234,10 +239,17 @@ async fn scscf(script: Script) -> (SocketAddr, Shared) {
                     text.push_str(&String::from_utf8_lossy(&buffer[..length]));
                     while let Some((message, rest)) = text.split_once("\r\n\r\n") {
                         let (message, rest) = (format!("{message}\r\n\r\n"), rest.to_owned());
-                        for reply in script.lock().await.receive(&message, address) {
+                        let mut script = script.lock().await;
+                        for reply in script.receive(&message, address) {
                             stream.write_all(reply.as_bytes()).await.unwrap();
                         }
                         text = rest;
+                        if script.hangs_up_after > 0 {
+                            script.hangs_up_after -= 1;
+                            if script.hangs_up_after == 0 {
+                                return;
+                            }
+                        }
                     }
                 }
             });
@@ -378,6 +390,28 @@ async fn a_terminated_registration_ends_the_watch() {
     run_subscribe(args, |happening| seen.push(happening.to_string()), never()).await.unwrap();
     assert!(seen.iter().any(|line| line.contains("NOTIFY reg terminated;reason=rejected")), "{seen:#?}");
     assert_eq!(script.lock().await.registers.len(), 2, "there is nothing left to deregister");
+}
+
+#[tokio::test]
+async fn who_leaves_does_not_register_again() {
+    let (proxy, script) = scscf(Script { insists: true, ..Script::default() }).await;
+    let (ue, _happenings) = Ue::start(alice(proxy)).await.unwrap();
+    ue.register().await.unwrap();
+    let subscribed = ue.subscribe(Package::Reg, Role::Ue).await.unwrap();
+    ue.unsubscribe(&subscribed).await.unwrap();
+    ue.deregister().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(script.lock().await.registers.len(), 3, "challenge, answer, end");
+}
+
+#[tokio::test]
+async fn a_connection_that_ended_is_opened_anew() {
+    let (proxy, script) = scscf(Script { hangs_up_after: 2, ..Script::default() }).await;
+    let (ue, _happenings) = Ue::start(Config { transport: Transport::Tcp, ..alice(proxy) }).await.unwrap();
+    ue.register().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    ue.register().await.unwrap();
+    assert_eq!(script.lock().await.registers.len(), 3);
 }
 
 #[tokio::test]

@@ -95,7 +95,8 @@ struct Inner {
     dialogs: Mutex<Vec<Dialog>>,
     /// When the UE acts on what it was asked for.
     reauthenticate_at: Mutex<Option<Instant>>,
-    stopped: AtomicBool,
+    /// It ends its registration: nothing is refreshed or answered to any more.
+    leaving: AtomicBool,
     changed: Notify,
 }
 
@@ -140,7 +141,7 @@ impl Ue {
             standing: Mutex::default(),
             dialogs: Mutex::default(),
             reauthenticate_at: Mutex::default(),
-            stopped: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             changed: Notify::new(),
         });
         let answering = Arc::clone(&inner);
@@ -185,7 +186,7 @@ impl Ue {
 
     /// Falls silent; its registration stays at the network until it expires.
     pub fn stop(self) {
-        self.inner.stopped.store(true, Ordering::Relaxed);
+        self.inner.leaving.store(true, Ordering::Relaxed);
         drop(self.tasks);
     }
 }
@@ -223,6 +224,9 @@ impl Inner {
 
     /// Notes that the network asked for authentication, and when to act on it.
     fn heed(&self, by: &'static str, within_s: Option<u32>) {
+        if self.leaving.load(Ordering::Relaxed) {
+            return;
+        }
         self.tell(Happening::Asked { by, within_s });
         if self.config.on_reauth == OnReauth::Ignore {
             return;
@@ -258,7 +262,9 @@ impl Inner {
                 // Several NOTIFYs ask for the same thing; one REGISTER answers them all.
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 *self.reauthenticate_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                self.reauthenticate().await;
+                if !self.leaving.load(Ordering::Relaxed) {
+                    self.reauthenticate().await;
+                }
             } else if refresh.is_some_and(|at| at <= now) {
                 self.refresh().await;
             } else if let Some((_, call_id)) = dialog.filter(|(at, _)| *at <= now)

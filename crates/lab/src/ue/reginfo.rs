@@ -54,7 +54,7 @@ impl Reginfo {
                     in_uri = tag.name() == "uri";
                     document = open(document, &tag)?;
                 }
-                Token::Close(_) => in_uri = false,
+                Token::Close => in_uri = false,
                 Token::Text(text) if in_uri => {
                     if let Some(contact) = last_contact(document.as_mut()) {
                         contact.uri.push_str(plain(text).trim());
@@ -146,7 +146,7 @@ impl Tag<'_> {
 
 enum Token<'a> {
     Open(Tag<'a>),
-    Close(#[allow(dead_code)] &'a str),
+    Close,
     Text(&'a str),
 }
 
@@ -175,7 +175,7 @@ impl<'a> Iterator for Tokens<'a> {
             self.0 = after;
             match tag.as_bytes().first() {
                 Some(b'?' | b'!') => {}
-                Some(b'/') => return Some(Ok(Token::Close(tag))),
+                Some(b'/') => return Some(Ok(Token::Close)),
                 _ => return Some(Ok(Token::Open(Tag(tag)))),
             }
         }

@@ -8,7 +8,7 @@ use super::{
     usim::{Proof, Usim, Verdict},
 };
 use rsip::Method;
-use std::sync::PoisonError;
+use std::sync::{PoisonError, atomic::Ordering};
 use tokio::time::{Duration, Instant};
 
 /// How many times a REGISTER is sent before the UE gives up: RFC 3310 and TS 24.229 have it stop after the second
@@ -71,6 +71,7 @@ impl Inner {
     /// Registers, initially or anew, and answers what challenge there is.
     pub(super) async fn register(&self, wrongly: bool) -> Result<Registered, Error> {
         let mut registration = self.registration.lock().await;
+        self.leaving.store(false, Ordering::Relaxed);
         let expires = registration.expires;
         let (response, challenged) = self.registering(&mut registration, expires, wrongly).await?;
         let registered = self.registered(&response, expires, challenged);
@@ -89,6 +90,7 @@ impl Inner {
 
     /// Ends the registration.
     pub(super) async fn deregister(&self) -> Result<(), Error> {
+        self.leaving.store(true, Ordering::Relaxed);
         let mut registration = self.registration.lock().await;
         self.registering(&mut registration, 0, false).await?;
         registration.active = false;

@@ -261,6 +261,12 @@ impl Wire {
         self.tell(&octets, true);
         let now = Instant::now();
         let interval = if self.transport == Transport::Udp { T1 } else { TIMER_F };
+        // RFC 3261 §18.1.1: a connection that is gone is opened anew for the next request.
+        if self.proxy_connection.as_ref().is_some_and(mpsc::Sender::is_closed)
+            && let Ok(stream) = TcpStream::connect(self.proxy).await
+        {
+            self.proxy_connection = Some(converse(stream, self.arrivals.clone()));
+        }
         self.transmit(&self.proxy_origin(), &octets).await;
         let transaction = Transaction { octets, answer, interval, next: now + interval, ends: now + TIMER_F };
         self.transactions.insert(branch, transaction);
