@@ -75,7 +75,7 @@ impl Recorder {
         })
     }
 
-    fn is_watched(&self, impi: &Impi) -> bool {
+    pub(crate) fn is_watched(&self, impi: &Impi) -> bool {
         let watchers = self.watchers.borrow();
         !watchers.is_empty() && watchers.contains_key(impi)
     }

@@ -192,3 +192,19 @@ fn an_operator_asks_for_reauthentication_once() {
     assert!(lapsed.is_some(), "{}", scene.user("alice"));
     assert_eq!(scene.metric("rollcall_registered_users"), 0);
 }
+
+#[test]
+fn a_passivated_user_acts_on_its_deadline() {
+    let scene =
+        scene(&[("ROLLCALL__NODE__PASSIVATE_AFTER", "1"), ("ROLLCALL__REAUTHENTICATION__MIN_PERIOD", "1")]);
+    phone(&scene, "alice").register_fully();
+    let path = format!("/v1/users/alice@{DOMAIN}/reauthenticate");
+    assert_eq!(scene.post(&path, "{\"period_s\":4}").0, 202);
+    let asleep = eventually(Duration::from_secs(4), || (scene.metric("rollcall_actors") == 0).then_some(()));
+    assert!(asleep.is_some());
+    assert_eq!(scene.user("alice")["state"], "registered");
+    let ended =
+        eventually(Duration::from_secs(6), || (scene.user("alice")["state"] != "registered").then_some(()));
+    assert!(ended.is_some(), "{}", scene.user("alice"));
+    assert_eq!(scene.metric("rollcall_reauthentications_lapsed_total"), 1);
+}

@@ -114,8 +114,10 @@ impl Memory {
             return Ok(());
         };
         if known.identities != record.identities {
-            let before = record::decode(&known.octets)?;
-            self.leave(user.impi(), before.impus().filter(|impu| impus.binary_search(impu).is_err()));
+            if known.identities != self.hashing.hash_one(Vec::<Impu>::new()) {
+                let before = record::decode(&known.octets)?;
+                self.leave(user.impi(), before.impus().filter(|impu| impus.binary_search(impu).is_err()));
+            }
             self.enter(user.impi(), &impus);
         }
         *known = record;

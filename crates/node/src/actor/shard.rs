@@ -276,13 +276,16 @@ impl Shell {
         let now = self.clock.tick();
         let silent: Vec<Addr<UserActor>> = {
             let residents = self.shards.residents.borrow();
-            let here = residents.values().filter_map(|resident| match resident {
-                Resident::Here(addr, duties) => Some((addr, duties)),
+            let here = residents.iter().filter_map(|(impi, resident)| match resident {
+                Resident::Here(addr, duties) => Some((impi, addr, duties)),
                 Resident::Loading(..) => None,
             });
-            here.filter(|(_, duties)| duties.is_idle() && now.saturating_sub(duties.silent_since()) >= limit)
-                .map(|(addr, _)| addr.clone())
-                .collect()
+            let silent = here.filter(|(impi, _, duties)| {
+                duties.is_idle()
+                    && now.saturating_sub(duties.silent_since()) >= limit
+                    && !self.recorder.is_watched(impi)
+            });
+            silent.map(|(_, addr, _)| addr.clone()).collect()
         };
         for addr in silent {
             // A full mailbox means that it is not silent.

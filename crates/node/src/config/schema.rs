@@ -135,7 +135,7 @@ keys! {
     "domain" = "\"ims.mnc001.mcc001.3gppnetwork.org\"", Text, "Home network domain: realm of challenges, domain of tokens.";
     "name" = "\"sip:scscf.ims.mnc001.mcc001.3gppnetwork.org:5060\"", SipUri, "Name of the S-CSCF, the same on every node; Server-Name towards the HSS.";
     "secret" = "\"\"", Anything, "64 hexadecimal digits that seal tokens in our URIs, the same on every node; empty: drawn at the start.";
-    "passivate_after" = "60", Number(1, YEAR), "Seconds of silence after which a user's actor ends; its record stays.";
+    "passivate_after" = "10", Number(1, YEAR), "Seconds of silence after which a user's actor ends; its record stays.";
     "stop_within" = "10", Number(0, 3600), "Seconds that requests under way have to end when the node is told to stop.";
     ["sip"]
     "listen" = "[\"udp:0.0.0.0:5060\", \"tcp:0.0.0.0:5060\"]", Listens, "Where SIP is taken; port 0 lets the system choose.";
