@@ -199,12 +199,26 @@ mod tests {
     }
 
     #[test]
-    fn test_set_1_of_ts_35_208() {
+    fn cf_01_res_of_test_set_1() {
         let (key, rand) = set_1();
-        assert_eq!(key.opc, hex("cd63cb71954a9f4e48a5994e37a02baf"));
+        assert_eq!(key.res(&rand), hex("a54211d5e3ba50bf"));
+        assert_eq!(key.vector(rand, 1, *b"BB").xres.reveal(), hex::<8>("a54211d5e3ba50bf"));
+    }
+
+    #[test]
+    fn cf_02_opc_of_test_set_1() {
+        assert_eq!(set_1().0.opc, hex("cd63cb71954a9f4e48a5994e37a02baf"));
+    }
+
+    #[test]
+    fn cf_03_mac_and_keys_of_test_set_1() {
+        let (key, rand) = set_1();
         let vector = key.vector(rand, 0xff9b_b4d0_b607, hex("b9b9"));
         assert_eq!(vector.autn, hex("55f328b43577b9b94a9ffac354dfafb3"));
-        assert_eq!(vector.xres.reveal(), hex::<8>("a54211d5e3ba50bf"));
+        assert_eq!(vector.autn[8..], hex::<8>("4a9ffac354dfafb3"));
+        let mut concealed = [0; 6];
+        concealed.copy_from_slice(&vector.autn[..6]);
+        assert_eq!(super::concealed(concealed, hex("aa689c648370")), hex("ff9bb4d0b607"));
         assert_eq!(vector.ck.reveal(), hex::<16>("b40ba9a3c58b2a05bbf0d987b21bf8cb"));
         assert_eq!(vector.ik.reveal(), hex::<16>("f769bcd751044604127672711c6d3441"));
     }
@@ -218,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn auts_is_made_and_read_as_in_ts_33_102() {
+    fn cf_05_auts_is_made_and_read() {
         let (key, rand) = set_1();
         let auts = key.auts(&rand, 0xff9b_b4d0_b650);
         assert_eq!(auts, hex("ba853f3c126bbd3bdab33cf9bda2"));

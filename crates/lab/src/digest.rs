@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn aka_answers_with_the_octets_of_res() {
+    fn cf_04_aka_answers_with_the_octets_of_res() {
         let auth = Some((1, "0a4f113b"));
         assert_eq!(
             text(&ha1(Credentials { username: USER, realm: REALM, password: &RES })),

@@ -1,4 +1,4 @@
-//! TS 24.229 §5.1 — a UE with a soft USIM, its P-CSCF played along; its SIP is rsip's, a second opinion on ours.
+//! TS 24.229 §5.1.1 — a UE with a soft USIM, its P-CSCF played along; its SIP is rsip's, a second opinion on ours.
 
 mod config;
 mod happening;
