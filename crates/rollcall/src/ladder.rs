@@ -40,9 +40,7 @@ fn is_message(word: &str) -> bool {
 
 /// The heads of the parties.
 pub(crate) fn heads() -> String {
-    format!("{:12}  {:^12}{:GAP$}{:^8}{:GAP$}{:^8}", "", "UE P-CSCF", "", "S-CSCF", "", "HSS")
-        .trim_end()
-        .to_owned()
+    format!("{:>24}{:>38}{:>37}", "UE P-CSCF", "S-CSCF", "HSS")
 }
 
 /// The lines of one observation.
@@ -88,6 +86,8 @@ fn effects(observation: &Value) -> impl Iterator<Item = &str> {
 
 fn rung(at: &str, words: &str, is_cause: bool) -> String {
     let (party, words) = reading(words, is_cause);
+    // Where it goes is in the view; a lane has no room for a URI.
+    let words = words.find(" to sip").map_or(words, |at| &words[..at]);
     let toward = |words: &str| format!("{}>", fill(words, GAP - 1));
     let away = |words: &str| format!("<{}", fill(words, GAP - 1));
     let bars = |left: &str, right: &str| {

@@ -2,6 +2,7 @@
 
 use crate::api::{self, Caller};
 use serde_json::Value;
+use std::cmp::Ordering;
 use std::io::{BufRead, BufReader};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 /// What a watch tells.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The user as it is; again after each reconnection.
+    /// The user as it is; again after each reconnection, with a history of what was not told yet.
     View(Value),
     /// One step.
     Observation(Value),
@@ -28,10 +29,12 @@ pub(crate) fn follow(caller: Caller, impi: String) -> Receiver<Event> {
     std::thread::spawn(move || {
         let mut failures = 0;
         let mut begun = false;
+        let mut told = Told::default();
         loop {
-            let read = once(&caller, &impi, |event| {
+            let read = once(&caller, &impi, |mut event| {
                 begun = true;
                 failures = 0;
+                told.note(&mut event);
                 sender.send(event).is_ok()
             });
             let why = match read {
@@ -51,6 +54,45 @@ pub(crate) fn follow(caller: Caller, impi: String) -> Receiver<Event> {
         }
     });
     receiver
+}
+
+/// How far the steps were told; several may share one millisecond.
+#[derive(Default)]
+struct Told {
+    last: String,
+    at_last: usize,
+}
+
+impl Told {
+    fn note(&mut self, event: &mut Event) {
+        match event {
+            Event::Observation(step) => self.step(step),
+            Event::View(view) => {
+                let Some(history) = view["recent"].as_array_mut() else { return };
+                let mut again = self.at_last;
+                history.retain(|step| match step["at"].as_str().unwrap_or("").cmp(&self.last) {
+                    Ordering::Less => false,
+                    Ordering::Equal if again > 0 => {
+                        again -= 1;
+                        false
+                    }
+                    Ordering::Equal | Ordering::Greater => true,
+                });
+                history.iter().for_each(|step| self.step(step));
+            }
+            Event::Lost(_) | Event::Failed(_) => {}
+        }
+    }
+
+    fn step(&mut self, step: &Value) {
+        let at = step["at"].as_str().unwrap_or("");
+        if at == self.last {
+            self.at_last += 1;
+        } else {
+            at.clone_into(&mut self.last);
+            self.at_last = 1;
+        }
+    }
 }
 
 /// One connection; why it ended, or `None` if nobody listens any more.
@@ -79,4 +121,29 @@ fn once(caller: &Caller, impi: &str, mut tell: impl FnMut(Event) -> bool) -> any
         }
     }
     Ok(Some("the connection is lost".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_step_is_told_once_even_within_one_millisecond() {
+        let step = |at: &str, cause: &str| json!({"at": at, "cause": cause});
+        let causes = |event: &Event| match event {
+            Event::View(view) => view["recent"].as_array().map_or(0, Vec::len),
+            Event::Observation(_) | Event::Lost(_) | Event::Failed(_) => 0,
+        };
+        let mut told = Told::default();
+        let mut first = Event::View(json!({"recent": [step("1", "a"), step("2", "b"), step("2", "c")]}));
+        told.note(&mut first);
+        assert_eq!(causes(&first), 3);
+        told.note(&mut Event::Observation(step("2", "d")));
+        let mut second = Event::View(json!({"recent":
+            [step("1", "a"), step("2", "b"), step("2", "c"), step("2", "d"), step("2", "e"), step("3", "f")]}));
+        told.note(&mut second);
+        let Event::View(view) = &second else { return };
+        assert_eq!(view["recent"], json!([step("2", "e"), step("3", "f")]));
+    }
 }

@@ -23,23 +23,14 @@ pub(crate) fn run(args: &cli::Watch) -> anyhow::Result<()> {
 
 /// Each step is one line; nothing is ever redrawn.
 fn lines(events: &Receiver<Event>) -> anyhow::Result<()> {
-    let mut last = String::new();
     for event in events {
         let mut out = io::stdout().lock();
         match event {
             Event::View(view) => {
                 writeln!(out, "{}", summary(&view).join("; "))?;
-                for observation in items(&view["recent"]).filter(|step| is_later(step, &last)) {
-                    writeln!(out, "{}", ladder::line(observation))?;
-                }
-                if let Some(step) = items(&view["recent"]).last() {
-                    last = at(step);
-                }
+                items(&view["recent"]).try_for_each(|step| writeln!(out, "{}", ladder::line(step)))?;
             }
-            Event::Observation(observation) => {
-                writeln!(out, "{}", ladder::line(&observation))?;
-                last = at(&observation);
-            }
+            Event::Observation(observation) => writeln!(out, "{}", ladder::line(&observation))?,
             Event::Lost(why) => eprintln!("rollcall: {why}; trying again"),
             Event::Failed(error) => return Err(error),
         }
@@ -48,24 +39,14 @@ fn lines(events: &Receiver<Event>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn at(observation: &Value) -> String {
-    observation["at"].as_str().unwrap_or("").to_owned()
-}
-
-fn is_later(observation: &Value, last: &str) -> bool {
-    observation["at"].as_str().is_some_and(|at| at > last)
-}
-
 struct Scene {
     view: Value,
     rungs: VecDeque<String>,
-    last: String,
     trouble: Option<String>,
 }
 
 impl Scene {
     fn step(&mut self, observation: &Value) {
-        self.last = at(observation);
         self.rungs.extend(ladder::rungs(observation));
         while self.rungs.len() > KEPT {
             self.rungs.pop_front();
@@ -77,8 +58,7 @@ impl Scene {
             Event::View(mut view) => {
                 self.trouble = None;
                 if let Value::Array(recent) = view["recent"].take() {
-                    let last = self.last.clone();
-                    recent.iter().filter(|step| is_later(step, &last)).for_each(|step| self.step(step));
+                    recent.iter().for_each(|step| self.step(step));
                 }
                 self.view = view;
             }
@@ -124,7 +104,7 @@ impl Scene {
 }
 
 fn live(term: &Term, events: &Receiver<Event>) -> anyhow::Result<()> {
-    let mut scene = Scene { view: Value::Null, rungs: VecDeque::new(), last: String::new(), trouble: None };
+    let mut scene = Scene { view: Value::Null, rungs: VecDeque::new(), trouble: None };
     let mut drawn = 0;
     loop {
         match events.recv_timeout(Duration::from_millis(500)) {

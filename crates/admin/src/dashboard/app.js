@@ -117,7 +117,7 @@ async function usersPage(signal) {
     if (users.length) note.textContent = "";
     else if (!note.textContent) note.textContent = search.value || state.value ? "Nobody matches." : "Nobody has registered yet.";
     more.hidden = !cursor;
-    count.textContent = users.length ? `${users.length}${cursor ? " and more" : ""}` : "";
+    count.textContent = users.length ? `${users.length}${cursor ? " and more" : ""} shown` : "";
     if (!document.hidden || mine === 1) later(3000);
     else document.addEventListener("visibilitychange", () => { if (!signal.aborted) load(); }, { once: true });
   }

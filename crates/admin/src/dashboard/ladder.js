@@ -35,9 +35,10 @@ function rung(line, isCause) {
   const [lane, direction, words] = reading(line, isCause);
   if (!lane) return h("div", { class: "rung" }, h("div", { class: "note" }, words));
   const inward = (lane === "sip") === (direction === "right");
+  const shown = words.replace(/ to sips?:\S+$/, "");
   const spoken = inward ? ` from ${PARTY[lane]} to S-CSCF` : ` from S-CSCF to ${PARTY[lane]}`;
   return h("div", { class: "rung" },
-    h("div", { class: `arrow ${lane} ${direction}` }, words, h("span", { class: "hidden" }, spoken)));
+    h("div", { class: `arrow ${lane} ${direction}`, title: words }, shown, h("span", { class: "hidden" }, spoken)));
 }
 
 function item(observation, isNew) {
@@ -54,18 +55,26 @@ export class Ladder {
     this.list = h("ol", { class: "ladder", tabindex: "0", "aria-label": "Steps, newest last" });
     this.empty = h("p", { class: "soft" }, "Nothing has happened yet. What happens next appears here.");
     this.last = "";
+    this.seen = 0;
     this.element = h("section", { class: "card" }, h("h2", {}, "Messages"),
       h("div", { class: "lanes", "aria-hidden": "true" },
         h("span", {}, "UE · P-CSCF"), h("span", {}, "S-CSCF"), h("span", {}, "HSS"), h("span", {}, "Operator")),
       this.list, this.empty);
   }
 
-  // History repeats what was seen before a reconnection: only what is later is drawn.
+  // History repeats what was seen before a reconnection; several steps may share one millisecond.
   history(observations) {
-    for (const observation of observations) if (observation.at > this.last) this.add(observation, false);
+    const last = this.last;
+    let seen = this.seen;
+    for (const observation of observations) {
+      if (observation.at < last) continue;
+      if (observation.at === last && seen > 0) seen -= 1;
+      else this.add(observation, false);
+    }
   }
 
   add(observation, isNew = true) {
+    this.seen = observation.at === this.last ? this.seen + 1 : 1;
     const list = this.list;
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
     this.last = observation.at;
