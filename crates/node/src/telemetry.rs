@@ -145,3 +145,43 @@ impl Telemetry {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_documented() {
+        let documented = include_str!("../../../docs/metrics.md");
+        let text = Telemetry::new().text();
+        let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut count = 0;
+        for line in names {
+            let (name, kind) = line.split_once(' ').unwrap_or((line, ""));
+            let shown = if kind == "counter" { format!("`{name}_total`") } else { format!("`{name}`") };
+            assert!(documented.contains(&shown), "{shown} is not in docs/metrics.md");
+            count += 1;
+        }
+        assert!(count > 30, "{count}");
+    }
+
+    #[test]
+    fn registers_are_counted_by_their_answer() {
+        let telemetry = Telemetry::new();
+        for status in [Status::OK, Status::UNAUTHORIZED, Status::FORBIDDEN, Status::FORBIDDEN] {
+            telemetry.registered(status);
+        }
+        telemetry.requested(&Method::Other("PING".into()));
+        let text = telemetry.text();
+        for line in [
+            "rollcall_registers_total{result=\"accepted\"} 1",
+            "rollcall_registers_total{result=\"challenged\"} 1",
+            "rollcall_registers_total{result=\"refused\"} 2",
+            "rollcall_challenges_total 1",
+            "rollcall_sip_requests_total{method=\"other\"} 1",
+            "rollcall_sip_requests_total{method=\"REGISTER\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+}

@@ -208,3 +208,28 @@ fn a_passivated_user_acts_on_its_deadline() {
     assert!(ended.is_some(), "{}", scene.user("alice"));
     assert_eq!(scene.metric("rollcall_reauthentications_lapsed_total"), 1);
 }
+
+#[test]
+fn strangers_without_number_find_a_limit_and_others_find_room_again() {
+    let scene = scene(&[("ROLLCALL__LIMITS__ACTORS", "50"), ("ROLLCALL__NODE__PASSIVATE_AFTER", "1")]);
+    phone(&scene, "bob").register_fully();
+    let mut sent = Vec::new();
+    for number in 0..300 {
+        let mut stranger = phone(&scene, &format!("stranger{number}"));
+        let text = stranger.register("nonce=\"\",response=\"\"", 600);
+        stranger.send(&text);
+        sent.push(stranger);
+    }
+    let answers: Vec<String> = sent.iter().map(|stranger| stranger.take()[8..11].to_owned()).collect();
+    let count = |status| answers.iter().filter(|answer| *answer == status).count();
+    assert_eq!(count("401") + count("503"), 300, "{answers:?}");
+    assert!((1..=50).contains(&count("401")), "{answers:?}");
+    let room = eventually(Duration::from_secs(10), || {
+        let mut carol = phone(&scene, "carol");
+        let text = carol.register("nonce=\"\",response=\"\"", 600);
+        carol.send(&text);
+        carol.take().starts_with("SIP/2.0 401").then_some(())
+    });
+    assert!(room.is_some(), "{}", scene.get("/metrics").1);
+    assert_eq!(scene.user("bob")["state"], "registered");
+}

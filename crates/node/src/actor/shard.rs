@@ -7,6 +7,7 @@ use actix::Addr;
 use actix::prelude::SendError;
 use ahash::AHashMap;
 use scscf::cx::ResultCode;
+use scscf::view::RegistrationState;
 use scscf::{Event, Impi, Timestamp, User};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -85,7 +86,8 @@ impl Shell {
             waiting.push(event);
             return;
         }
-        if self.shards.residents.borrow().contains_key(impi) || self.is_broken(impi) {
+        let loading = self.shards.residents.borrow().contains_key(impi);
+        if loading || self.is_broken(impi) || self.is_full() {
             self.telemetry.mailbox_full.inc();
             owed.into_iter().for_each(|owed| self.decline(owed));
             return;
@@ -239,6 +241,11 @@ impl Shell {
         crashes.count >= self.config.limits.crashes && now.saturating_sub(crashes.since) < MINUTE
     }
 
+    /// As many actors live as may.
+    fn is_full(&self) -> bool {
+        self.shards.residents() >= self.config.limits.actors
+    }
+
     /// Wakes the user again after a while, to look at its record's deadline.
     fn retry_deadline(&self, impi: &Impi) {
         let delay = if self.is_broken(impi) { MINUTE } else { 1_000 };
@@ -261,7 +268,7 @@ impl Shell {
             let Some((_, impi)) = due else { return false };
             if self.shards.here(&impi).is_some() {
                 self.deliver_answer(&impi, Event::Deadline);
-            } else if self.is_broken(&impi) {
+            } else if self.is_broken(&impi) || self.is_full() {
                 self.retry_deadline(&impi);
             } else {
                 self.deliver(&impi, Event::Deadline, None);
@@ -300,6 +307,15 @@ impl Shell {
             let deadlines = self.store.deadlines(shard).wait().await?;
             self.shards.deadlines.borrow_mut().extend(deadlines);
         }
-        Ok(())
+        let registered = store::Filter { state: Some(RegistrationState::Registered), text: None };
+        let mut after = None;
+        loop {
+            let page = self.store.list(&registered, after.as_ref(), 10_000).wait().await?;
+            self.telemetry.users.inc_by(i64::try_from(page.users.len()).unwrap_or(0));
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 }

@@ -111,6 +111,8 @@ pub struct CxSection {
 pub struct LimitsSection {
     /// SIP transactions of each side.
     pub transactions: usize,
+    /// Users whose actors live at once.
+    pub actors: usize,
     /// Events that may wait for one user.
     pub mailbox: usize,
     /// Seconds.

@@ -196,7 +196,8 @@ keys! {
     "on_profile_push" = "true", Flag, "A pushed profile with SIP-Auth-Data-Item starts a re-authentication.";
     "on_failure_count" = "0", Number(0, 1_000_000), "Wrong answers after which the next protected REGISTER is challenged; 0: never.";
     ["limits"]
-    "transactions" = "1000000", Number(16, 100_000_000), "SIP transactions of each side; one lives up to 64*T1 after its end.";
+    "transactions" = "500000", Number(16, 100_000_000), "SIP transactions of each side; one lives up to 64*T1 after its end.";
+    "actors" = "200000", Number(16, 100_000_000), "Users whose actors live at once; silent ones leave after node.passivate_after.";
     "mailbox" = "64", Number(1, 65_536), "Events that may wait for one user.";
     "retry_after" = "10", Number(1, 3600), "Longest Retry-After, seconds; answers are spread below it.";
     "crashes" = "5", Number(1, 1000), "Crashes of one user's actor in a minute after which the user gets 503 until the minute is over.";
