@@ -32,13 +32,26 @@ impl Desk {
     }
 
     async fn ask(&self, ask: Ask) -> Result<Answer, Problem> {
+        let unknown = unknown(&ask);
         match tokio::time::timeout(PATIENCE, self.node.ask(ask)).await {
             Err(_) => Err(unavailable("the node did not answer within 10 s")),
-            Ok(Answer::NotFound) => Err(Problem::new(StatusCode::NOT_FOUND, "nothing is known of it")),
+            Ok(Answer::NotFound) => Err(Problem::new(StatusCode::NOT_FOUND, unknown)),
             Ok(Answer::Refused(why)) => Err(Problem::new(StatusCode::BAD_REQUEST, why)),
             Ok(Answer::Unavailable(why)) => Err(unavailable(&why)),
             Ok(answer) => Ok(answer),
         }
+    }
+}
+
+/// What it means that the node finds nothing.
+fn unknown(ask: &Ask) -> String {
+    match ask {
+        Ask::User(impi) | Ask::Watch(impi) => format!("nothing is known of {impi}"),
+        Ask::Reauthenticate { impi, .. } | Ask::Deregister { impi, .. } => {
+            format!("{impi} is not registered")
+        }
+        Ask::Drain(node) => format!("there is no node {node}"),
+        Ask::Users(_) | Ask::Cluster | Ask::Ready => "nothing is known of it".into(),
     }
 }
 

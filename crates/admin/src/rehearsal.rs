@@ -1,15 +1,17 @@
 //! The interface against a node that only plays one.
 #![allow(clippy::unwrap_used)]
 
+mod document;
+mod live;
+
 use crate::ask::*;
-use crate::http::{Desk, configure, table};
+use crate::http::{Desk, configure};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{App, test, web};
 use scscf::view::{Authentication, RegistrationState, View};
 use scscf::{Timestamp, Told};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 
@@ -289,178 +291,7 @@ async fn off_loopback_a_token_is_required() {
 }
 
 #[actix_web::test]
-async fn the_document_and_the_routes_are_the_same() {
-    let document = say(None, get("/openapi.json")).await.body;
-    assert_eq!(document["openapi"], "3.1.0");
-    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
-    let mut described: Vec<(String, String)> = Vec::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            described.push((path.clone(), method.to_uppercase()));
-            let named = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
-            for name in named {
-                let parameters = operation["parameters"].as_array().unwrap();
-                let known = parameters.iter().map(|parameter| resolve(&document, parameter)["name"].clone());
-                assert!(known.into_iter().any(|known| known == name), "{path}: {name}");
-            }
-            assert!(
-                operation["responses"].as_object().unwrap().keys().any(|code| code.starts_with('2')),
-                "{path}"
-            );
-        }
-    }
-    let mut routed: Vec<_> =
-        table().into_iter().map(|(path, method, _)| (path.to_owned(), method.to_owned())).collect();
-    described.sort();
-    routed.sort();
-    assert_eq!(described, routed);
-    references(&document, &document);
-}
-
-fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
-    match value.get("$ref").and_then(Value::as_str) {
-        Some(name) => {
-            document.pointer(name.strip_prefix('#').unwrap()).unwrap_or_else(|| panic!("{name} dangles"))
-        }
-        None => value,
-    }
-}
-
-fn references(document: &Value, value: &Value) {
-    resolve(document, value);
-    match value {
-        Value::Object(members) => members.values().for_each(|member| references(document, member)),
-        Value::Array(items) => items.iter().for_each(|item| references(document, item)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-#[actix_web::test]
-async fn the_document_names_every_member_of_a_view() {
-    let document = say(None, get("/openapi.json")).await.body;
-    let schemas = &document["components"]["schemas"];
-    let keys = |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
-    let user = serde_json::to_value(user_view()).unwrap();
-    for key in keys(&user) {
-        let known = schemas["View"]["properties"]
-            .get(&key)
-            .or(schemas["UserView"]["allOf"][1]["properties"].get(&key));
-        assert!(known.is_some(), "{key}");
-    }
-    assert_eq!(keys(&user["authentication"]), keys(&schemas["Authentication"]["properties"]));
-    let observation = serde_json::to_value(&*observation(1, true)).unwrap();
-    let mut described = keys(&schemas["Observation"]["properties"]);
-    let mut shown = keys(&observation);
-    described.sort();
-    shown.sort();
-    assert_eq!(described, shown);
-}
-
-#[actix_web::test]
 async fn head_is_answered_like_get_without_a_body() {
     let said = say(None, test::TestRequest::default().method(Method::HEAD).uri("/v1/users/nobody@a.b")).await;
     assert_eq!(said.status, StatusCode::NOT_FOUND.as_u16());
-}
-
-/// A listener with real sockets, and the node behind it.
-fn listening() -> (Arc<Actor>, SocketAddr, actix_web::dev::ServerHandle) {
-    let actor = Arc::new(Actor::default());
-    let (server, address) = crate::serve("127.0.0.1:0".parse().unwrap(), None, actor.clone()).unwrap();
-    let handle = server.handle();
-    actix_web::rt::spawn(server);
-    (actor, address, handle)
-}
-
-fn ask(address: SocketAddr) -> BufReader<TcpStream> {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
-    write!(stream, "GET /v1/users/alice@a.b/watch HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
-    BufReader::new(stream)
-}
-
-/// Lines until one event is whole: its name and its data.
-fn event(stream: &mut impl BufRead) -> (String, Value) {
-    let (mut name, mut line) = (String::new(), String::new());
-    loop {
-        line.clear();
-        assert_ne!(stream.read_line(&mut line).unwrap(), 0, "the stream ended");
-        if let Some(given) = line.strip_prefix("event: ") {
-            name = given.trim().to_owned();
-        }
-        if let Some(data) = line.strip_prefix("data: ") {
-            return (name, serde_json::from_str(data.trim()).unwrap());
-        }
-    }
-}
-
-#[actix_web::test]
-async fn a_watch_shows_the_view_then_every_step_and_says_when_it_ends() {
-    let (actor, address, handle) = listening();
-    let read = tokio::task::spawn_blocking(move || {
-        let mut stream = ask(address);
-        let (name, view) = event(&mut stream);
-        assert_eq!(
-            (name.as_str(), view["shard"].as_u64(), view["recent"].as_array().unwrap().len()),
-            ("view", Some(7), 1)
-        );
-        for number in 1..=3 {
-            actor.watchers.lock().unwrap()[0].try_send(observation(number, true)).unwrap();
-        }
-        for number in 1..=3 {
-            let (name, step) = event(&mut stream);
-            assert_eq!(
-                (name.as_str(), step["summary"].as_str()),
-                ("observation", Some(&*format!("step {number}")))
-            );
-            assert_eq!(step["view"]["node"], "n1");
-            assert_eq!(step["refused"]["status"], 403);
-        }
-        actor.watchers.lock().unwrap().clear();
-        let (name, end) = event(&mut stream);
-        assert_eq!(name, "end");
-        assert!(end["why"].is_string());
-        let mut last = String::new();
-        while last.trim() != "0" {
-            last.clear();
-            assert_ne!(stream.read_line(&mut last).unwrap(), 0, "the last chunk is missing");
-        }
-    });
-    read.await.unwrap();
-    handle.stop(true).await;
-}
-
-#[actix_web::test]
-async fn a_watcher_who_goes_away_is_noticed() {
-    let (actor, address, handle) = listening();
-    let left = tokio::task::spawn_blocking(move || {
-        let mut stream = ask(address);
-        event(&mut stream);
-        drop(stream);
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < std::time::Duration::from_secs(5) {
-            if actor.watchers.lock().unwrap()[0].is_closed() {
-                return true;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        false
-    });
-    assert!(left.await.unwrap(), "the queue of a watcher who left stays open");
-    handle.stop(true).await;
-}
-
-#[actix_web::test]
-async fn an_open_watch_does_not_hold_up_the_end() {
-    let (_actor, address, handle) = listening();
-    let stream = tokio::task::spawn_blocking(move || {
-        let mut stream = ask(address);
-        event(&mut stream);
-        stream
-    })
-    .await
-    .unwrap();
-    let begun = std::time::Instant::now();
-    handle.stop(true).await;
-    assert!(begun.elapsed() < std::time::Duration::from_secs(4), "{:?}", begun.elapsed());
-    drop(stream);
 }

@@ -1,12 +1,16 @@
 //! What can be typed.
 
+mod load;
+mod ue;
+
+pub(crate) use load::{Load, LoadCommand, LoadPlan, resolve};
+pub(crate) use ue::{Ue, UeCommand, UeRegister, Usim};
+
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use lab::provisioning::{self, Octets};
-use lab::ue::{OnReauth, Package, Role, Transport};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// An S-CSCF in which every private user identity is an actor.
 ///
@@ -133,134 +137,6 @@ pub(crate) struct Hss {
     /// Print every key with its default and a comment, and end
     #[arg(long)]
     pub(crate) print_config: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Ue {
-    #[command(subcommand)]
-    pub(crate) command: UeCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum UeCommand {
-    /// Register with IMS AKA; end once registered, or stay.
-    ///
-    /// Ends with 0 only if the registration succeeded, and was kept as long as asked.
-    Register(UeRegister),
-    /// Register, subscribe to the registration state, and obey, ignore or botch a re-authentication.
-    ///
-    /// Ends when the subscription ends, or after --stay. Ends with 0 only if the first NOTIFY came and, told to obey,
-    /// every re-authentication asked for succeeded.
-    Subscribe(UeSubscribe),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct UeRegister {
-    #[command(flatten)]
-    pub(crate) who: UeWho,
-    /// Public identity to register [default: sip:IMPI]
-    #[arg(long, value_name = "URI")]
-    pub(crate) impu: Option<String>,
-    /// Expiry asked for, seconds
-    #[arg(long, value_name = "S", default_value_t = 3600)]
-    pub(crate) expires: u32,
-    /// Path that the P-CSCF adds [default: the UE's own address]
-    #[arg(long, value_name = "URI")]
-    pub(crate) path: Option<String>,
-    /// Stay registered that long, then deregister, seconds
-    #[arg(long, value_name = "S")]
-    pub(crate) stay: Option<u64>,
-    /// When asked to authenticate anew: obey, ignore or wrong
-    #[arg(long, value_name = "HOW", default_value = "obey", value_parser = OnReauth::from_str)]
-    pub(crate) on_reauth: OnReauth,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct UeSubscribe {
-    #[command(flatten)]
-    pub(crate) register: UeRegister,
-    /// Event package: reg or registration-state
-    #[arg(long, value_name = "PACKAGE", default_value = "reg", value_parser = Package::from_str)]
-    pub(crate) event: Package,
-    /// As whom: ue or p-cscf
-    #[arg(long = "as", value_name = "ROLE", default_value = "ue", value_parser = Role::from_str)]
-    pub(crate) role: Role,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct UeWho {
-    /// Private user identity, as NAME@DOMAIN
-    #[arg(long, value_parser = impi)]
-    pub(crate) impi: String,
-    /// Where SIP is sent
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5060")]
-    pub(crate) proxy: String,
-    /// udp or tcp
-    #[arg(long, default_value = "udp", value_parser = Transport::from_str)]
-    pub(crate) transport: Transport,
-    #[command(flatten)]
-    pub(crate) usim: Usim,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Usim {
-    /// K: 16 characters or 32 hexadecimal digits [default: the lab's]
-    #[arg(long)]
-    pub(crate) k: Option<Octets<16>>,
-    /// OP [default: the lab's]
-    #[arg(long, conflicts_with = "opc")]
-    pub(crate) op: Option<Octets<16>>,
-    /// OPc, in place of OP
-    #[arg(long)]
-    pub(crate) opc: Option<Octets<16>>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Load {
-    #[command(subcommand)]
-    pub(crate) command: LoadCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum LoadCommand {
-    /// Initial registrations: REGISTER, 401, answer, 200.
-    Register(LoadPlan),
-    /// Registers everybody first, then measures protected re-registrations.
-    Reregister(LoadPlan),
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "The lab needs as many subscribers: rollcall lab --generate N")]
-pub(crate) struct LoadPlan {
-    /// Where SIP is sent
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5060")]
-    pub(crate) proxy: String,
-    /// Home domain
-    #[arg(long, default_value = provisioning::DOMAIN)]
-    pub(crate) domain: String,
-    /// How many users, user000001 and on
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) users: u32,
-    /// Number of the first user
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) first: u32,
-    /// Registrations started per second
-    #[arg(long, value_name = "R", default_value_t = 100.0, value_parser = rate)]
-    pub(crate) rate: f64,
-    /// How long, seconds, the users taking turns [default: until each had one]
-    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) duration: Option<u64>,
-    /// Expiry asked for, seconds
-    #[arg(long, value_name = "S", default_value_t = 3600)]
-    pub(crate) expires: u32,
-    /// UDP sockets
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) sockets: u16,
-    /// Report as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) usim: Usim,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -391,27 +267,11 @@ fn url(text: &str) -> Result<String, String> {
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
-        _ => Err("expected a number above 0".into()),
-    }
-}
-
 impl State {
     /// As the interface writes it.
     pub(crate) fn text(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
-}
-
-/// `HOST:PORT` as an address.
-pub(crate) fn resolve(proxy: &str) -> anyhow::Result<SocketAddr> {
-    use std::net::ToSocketAddrs;
-    let found = proxy
-        .to_socket_addrs()
-        .map_err(|error| anyhow::anyhow!("--proxy {proxy}: {error}; expected HOST:PORT"))?;
-    found.into_iter().next().ok_or_else(|| anyhow::anyhow!("--proxy {proxy}: no such host"))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(crate) fn run(args: Box<Lab>) -> anyhow::Result<()> {
 
     let hss = hss::Hss::start(hss_config.clone())?;
     let mut config = config;
-    config.cx.peers = vec![format!("tcp:{}", hss.diameter_addr)];
+    config.cx.peers = vec![format!("tcp:{}", reachable(hss.diameter_addr))];
     let token = config.http.token.0.clone();
     let name = config.node.name.clone();
     let running = Node::start(config)?;

@@ -1,0 +1,70 @@
+//! `rollcall load`.
+
+use super::Usim;
+use clap::{Args, Subcommand};
+use lab::provisioning;
+use std::net::SocketAddr;
+
+#[derive(Args, Debug)]
+pub(crate) struct Load {
+    #[command(subcommand)]
+    pub(crate) command: LoadCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LoadCommand {
+    /// Initial registrations: REGISTER, 401, answer, 200.
+    Register(LoadPlan),
+    /// Registers everybody first, then measures protected re-registrations.
+    Reregister(LoadPlan),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "The lab needs as many subscribers: rollcall lab --generate N")]
+pub(crate) struct LoadPlan {
+    /// Where SIP is sent
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5060")]
+    pub(crate) proxy: String,
+    /// Home domain
+    #[arg(long, default_value = provisioning::DOMAIN)]
+    pub(crate) domain: String,
+    /// How many users, user000001 and on
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) users: u32,
+    /// Number of the first user
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) first: u32,
+    /// Registrations started per second
+    #[arg(long, value_name = "R", default_value_t = 100.0, value_parser = rate)]
+    pub(crate) rate: f64,
+    /// How long, seconds, the users taking turns [default: until each had one]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) duration: Option<u64>,
+    /// Expiry asked for, seconds
+    #[arg(long, value_name = "S", default_value_t = 3600)]
+    pub(crate) expires: u32,
+    /// UDP sockets
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) sockets: u16,
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) usim: Usim,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err("expected a number above 0".into()),
+    }
+}
+
+/// `HOST:PORT` as an address.
+pub(crate) fn resolve(proxy: &str) -> anyhow::Result<SocketAddr> {
+    use std::net::ToSocketAddrs;
+    let found = proxy
+        .to_socket_addrs()
+        .map_err(|error| anyhow::anyhow!("--proxy {proxy}: {error}; expected HOST:PORT"))?;
+    found.into_iter().next().ok_or_else(|| anyhow::anyhow!("--proxy {proxy}: no such host"))
+}
