@@ -72,7 +72,7 @@ pub(crate) struct Api {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The node keeps its users in memory. Every key of `rollcall node --print-config` and `rollcall hss --print-config` can be set
+The node keeps its users in memory. Every key of `rollcall node --print-config` and `rollcall hss --print-config` can be set \
 in --config FILE or as ROLLCALL__SECTION__KEY; flags win over both.")]
 pub(crate) struct Lab {
     /// Address for everything [default: 127.0.0.1]

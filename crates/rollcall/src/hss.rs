@@ -1,5 +1,6 @@
 //! The lab HSS alone.
 
+use crate::port::{self, Over};
 use crate::{cli, log, signals};
 use anyhow::{Context, anyhow};
 use lab::hss::{Config, Hss};
@@ -14,6 +15,8 @@ pub(crate) fn run(args: &cli::Hss) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("--config {}: expected a TOML file with a section [hss]", path.display()))?;
     let config = Config::read(&text, std::env::vars()).with_context(|| path.display().to_string())?;
+    port::check("hss.diameter_listen", config.diameter_listen, Over::Tcp)?;
+    port::check("hss.http_listen", config.http_listen, Over::Tcp)?;
     log::start("info")?;
     let hss = Hss::start(config)?;
     writeln!(

@@ -20,6 +20,7 @@ const HSS_VARIABLES: &str = "ROLLCALL__HSS__";
 pub(crate) fn run(args: Box<Lab>) -> anyhow::Result<()> {
     refuse_stores(&args)?;
     let (mut table, path) = (file(args.config.as_deref())?, args.config.as_deref());
+    refuse_open_interface(&args, &table)?;
     let hss_config = hss_config(&args, table.remove("hss")).with_context(|| named(path))?;
     let config = node_config(&args, table).with_context(|| named(path))?;
     let asked = free(&config, &hss_config)?;
@@ -106,6 +107,18 @@ fn hss_config(args: &Lab, section: Option<Value>) -> anyhow::Result<hss::Config>
 
 fn place(address: SocketAddr, ip: Option<IpAddr>, port: Option<u16>) -> SocketAddr {
     SocketAddr::new(ip.unwrap_or(address.ip()), port.unwrap_or(address.port()))
+}
+
+/// An interface that others can reach needs a token.
+fn refuse_open_interface(args: &Lab, table: &Table) -> anyhow::Result<()> {
+    let Some(ip) = args.bind.filter(|ip| !ip.is_loopback()) else { return Ok(()) };
+    let has_token = table.get("http").and_then(|http| http.get("token")).is_some()
+        || std::env::var_os("ROLLCALL__HTTP__TOKEN").is_some();
+    ensure!(
+        has_token,
+        "--bind {ip}: off loopback the HTTP interface needs a token; set ROLLCALL__HTTP__TOKEN, or token in [http] of --config"
+    );
+    Ok(())
 }
 
 /// The lab's defaults, then the file, then the environment, then the flags.
@@ -326,8 +339,11 @@ mod tests {
 
     #[test]
     fn an_open_interface_needs_a_token_and_a_wrong_key_is_named() {
-        let refused = node_config(&lab("--bind 0.0.0.0"), Table::new()).unwrap_err().to_string();
-        assert!(refused.contains("http.token"), "{refused}");
+        let refused = refuse_open_interface(&lab("--bind 0.0.0.0"), &Table::new()).unwrap_err().to_string();
+        assert!(refused.contains("--bind 0.0.0.0") && refused.contains("ROLLCALL__HTTP__TOKEN"), "{refused}");
+        let table: Table = "[http]\ntoken = \"t\"\n".parse().unwrap();
+        assert!(refuse_open_interface(&lab("--bind 0.0.0.0"), &table).is_ok());
+        assert!(node_config(&lab("--bind 0.0.0.0"), table).is_ok());
         let table: Table = "[sipp]\nlisten = 1\n".parse().unwrap();
         let refused = node_config(&lab(""), table).unwrap_err().to_string();
         assert!(refused.contains("sipp") && !refused.contains('\n'), "{refused}");

@@ -1,4 +1,4 @@
-//! Ports that must be free before the lab starts, so that a refusal names the flag.
+//! Ports that must be free before lab and HSS start, so that a refusal names flag or key.
 
 use anyhow::bail;
 use std::io::{self, ErrorKind};
@@ -23,7 +23,8 @@ pub(crate) fn check(flag: &str, address: SocketAddr, over: Over) -> anyhow::Resu
         bail!("{flag}: {wire} {address} is in use by another program; end that, or use {instead}");
     }
     if kind == ErrorKind::AddrNotAvailable {
-        bail!("--bind: this machine has no address {}; use one of its own, as 127.0.0.1", address.ip());
+        let flag = if flag.starts_with("--") { "--bind" } else { flag };
+        bail!("{flag}: this machine has no address {}; use one of its own, as 127.0.0.1", address.ip());
     }
     if kind == ErrorKind::PermissionDenied {
         bail!("{flag}: {wire} {address} needs privileges; use a port from 1024 on");
