@@ -130,7 +130,7 @@ impl Shell {
             self.telemetry.connections.set(count(self.transport.connections()));
             self.telemetry.peers.set(count(self.cx.open()));
             if seconds.is_multiple_of(every) {
-                self.retire_silent();
+                self.retire_silent().await;
             }
         }
     }

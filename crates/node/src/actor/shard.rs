@@ -12,6 +12,7 @@ use scscf::{Event, Impi, Timestamp, User};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 use store::{Loaded, Pending, ShardId};
 
 /// The users of the shards that this node owns.
@@ -38,6 +39,8 @@ struct Crashes {
 const MINUTE: u64 = 60_000;
 /// Deadlines handled before others get their turn.
 const DUE_AT_ONCE: usize = 256;
+/// Actors told to leave before others get their turn.
+const LEAVING_AT_ONCE: usize = 64;
 
 impl Shards {
     /// Actors that live.
@@ -278,7 +281,7 @@ impl Shell {
     }
 
     /// Lets the actors of silent users end; their records stay.
-    pub(crate) fn retire_silent(self: &Rc<Self>) {
+    pub(crate) async fn retire_silent(self: &Rc<Self>) {
         let limit = self.config.node.passivate_after.saturating_mul(1000);
         let now = self.clock.tick();
         let silent: Vec<Addr<UserActor>> = {
@@ -294,9 +297,12 @@ impl Shell {
             });
             silent.map(|(_, addr, _)| addr.clone()).collect()
         };
-        for addr in silent {
-            // A full mailbox means that it is not silent.
-            let _ = addr.try_send(Retire);
+        for some in silent.chunks(LEAVING_AT_ONCE) {
+            for addr in some {
+                // A full mailbox means that it is not silent.
+                let _ = addr.try_send(Retire);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
