@@ -129,7 +129,7 @@ pub(crate) struct Raw(pub(crate) Vec<u8>);
 
 impl Raw {
     pub(crate) fn response(status: Status, reason: &str) -> Self {
-        let mut raw = Self(Vec::with_capacity(640));
+        let mut raw = Self(Vec::with_capacity(1024));
         raw.text(format_args!("SIP/2.0 {status} {reason}"));
         raw.end_line();
         raw
@@ -180,6 +180,8 @@ impl Raw {
             }
             None => self.0.extend_from_slice(b"Content-Length: 0\r\n\r\n"),
         }
+        // A final response is kept for as long as its request may be retransmitted.
+        self.0.shrink_to_fit();
         parse::built(self.0)
     }
 }

@@ -45,6 +45,7 @@ pub fn parse(octets: &[u8]) -> Result<Subscription, UserDataError> {
     if profiles.is_empty() {
         return Err(malformed("ServiceProfile is missing"));
     }
+    profiles.shrink_to_fit();
     let subscription = Subscription { private_id: private_id.into(), profiles };
     let mut seen = BTreeSet::new();
     if let Some(twice) = subscription.identities().find(|identity| !seen.insert(&identity.impu)) {
@@ -86,6 +87,7 @@ fn service_profile(elements: &mut Elements<'_>) -> Result<ServiceProfile, UserDa
     if identities.is_empty() {
         return Err(malformed("ServiceProfile has no PublicIdentity"));
     }
+    identities.shrink_to_fit();
     criteria.sort_by_key(|criterion| criterion.priority);
     Ok(ServiceProfile { identities, media_profile, service_ids, criteria: criteria.into(), shared_criteria })
 }

@@ -68,7 +68,7 @@ impl User {
                 .with(Remedy::RetryAfter(Span::seconds(5))));
         }
         let id = AttemptId(step.mint());
-        self.attempts.insert(id, Attempt { register, goal });
+        self.attempts.push((id, Attempt { register, goal }));
         Ok(id)
     }
 

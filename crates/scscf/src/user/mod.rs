@@ -45,10 +45,11 @@ pub struct User {
     #[serde(default)]
     registration: Registration,
     #[serde(default)]
-    subscriptions: BTreeMap<SubscriptionId, RegSubscription>,
+    /// Boxed: a leaf of the map has room for eleven.
+    subscriptions: BTreeMap<SubscriptionId, Box<RegSubscription>>,
     /// REGISTERs waiting for the HSS. They die with the actor: the UE retransmits, and the challenge still stands.
     #[serde(skip)]
-    attempts: BTreeMap<AttemptId, Attempt>,
+    attempts: Vec<(AttemptId, Attempt)>,
 }
 
 /// A REGISTER between two answers of the HSS.
@@ -93,7 +94,7 @@ impl User {
             authentication: Authentication::default(),
             registration: Registration::default(),
             subscriptions: BTreeMap::new(),
-            attempts: BTreeMap::new(),
+            attempts: Vec::new(),
         }
     }
 
@@ -131,8 +132,21 @@ impl User {
         // A challenge whose assignment died with a former owner may have outlived its time.
         self.overdue(&mut step);
         self.authentication.close_window(step.now());
+        self.trim();
         let owns_nothing = self.owns_nothing();
         step.finish(owns_nothing)
+    }
+
+    /// Gives back room that lists do not use: there are millions of users.
+    fn trim(&mut self) {
+        if self.attempts.is_empty() {
+            self.attempts = Vec::new();
+        }
+        self.authentication.challenges.shrink_to_fit();
+        self.registration.sets.shrink_to_fit();
+        for set in &mut self.registration.sets {
+            set.bindings.shrink_to_fit();
+        }
     }
 
     fn overdue(&mut self, step: &mut Step<'_>) {

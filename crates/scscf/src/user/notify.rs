@@ -145,7 +145,7 @@ impl User {
 
     /// The next moment a subscription acts by itself.
     pub(crate) fn subscriptions_deadline(&self) -> Option<Timestamp> {
-        self.subscriptions.values().filter_map(RegSubscription::deadline).min()
+        self.subscriptions.values().filter_map(|subscription| subscription.deadline()).min()
     }
 
     /// Ends the subscriptions whose time is over, and gives up NOTIFYs whose fate was lost.
@@ -156,7 +156,7 @@ impl User {
                 subscription.ending = Some("timeout".into());
                 self.notify(id, step);
             }
-            let given_up = self.subscriptions.get(&id).and_then(RegSubscription::given_up_at);
+            let given_up = self.subscriptions.get(&id).and_then(|subscription| subscription.given_up_at());
             if given_up.is_some_and(|at| at <= step.now()) {
                 self.notify_answered(id, Reply::Timeout, step);
             }

@@ -134,10 +134,11 @@ impl User {
     }
 
     fn attempt_answered(&mut self, id: AttemptId, answer: Answer, step: &mut Step<'_>) {
-        let Some(Attempt { register, goal }) = self.attempts.remove(&id) else {
+        let Some(index) = self.attempts.iter().position(|(pending, _)| *pending == id) else {
             step.say("the HSS answered a REGISTER that is no longer pending");
             return;
         };
+        let (_, Attempt { register, goal }) = self.attempts.remove(index);
         let astray = || Failure::Malformed("the answer belongs to another command".into());
         let outcome = match goal {
             Goal::Challenge(provocation) => {

@@ -72,7 +72,7 @@ impl User {
             ending: (asked.expires == 0).then(|| "timeout".into()),
             last_notify: None,
         };
-        self.subscriptions.insert(id, subscription);
+        self.subscriptions.insert(id, Box::new(subscription));
         step.say(format!("{identity} subscribed for {} s", asked.expires));
         self.accept_subscribe(tx, request, id, asked.expires, &tag, step);
         Ok(())
