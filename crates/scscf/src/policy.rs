@@ -209,7 +209,7 @@ impl Reauthentication {
     /// The period to use when `asked` was asked for, never below the minimum and never above a day.
     pub fn effective(&self, asked: Option<Span>) -> Span {
         let seconds = asked.map_or(u64::from(self.period), Span::as_seconds);
-        Span::seconds(seconds.clamp(u64::from(self.min_period).max(1), 86_400))
+        Span::seconds(seconds.clamp(u64::from(self.min_period).clamp(1, 86_400), 86_400))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::challenge::refusal;
 use super::register::{Register, Wanted, Wish};
+use super::registration::ended_meanwhile;
 use super::{Cause, ContactBinding, Departed, ImplicitRegistrationSet, User};
 use crate::cx::{Failure, ResultCode, ServerAssignmentAnswer, ServerAssignmentType};
 use crate::profile::{IdentityType, Subscription};
@@ -102,12 +103,17 @@ impl User {
         step: &mut Step<'_>,
     ) -> Result<(), Rejection> {
         self.is_in_order(register)?;
+        self.has_room(register, step.policy)?;
         let Wish::Bind(contacts) = &register.wish else { return Ok(()) };
+        let set = self.registration.set_of(&register.impu);
+        if !authenticated && !set.is_some_and(|set| !set.bindings.is_empty() && set.knows(contacts)) {
+            // While the HSS was asked, another REGISTER took the place of the contact.
+            return Err(ended_meanwhile());
+        }
         let mut departed =
             assigned.map_or_else(Vec::new, |assigned| self.keep_profile(register, assigned, step));
         let Some(set) = self.registration.set_of_mut(&register.impu) else {
-            let why = "the registration ended meanwhile";
-            return Err(Rejection::new(Status::SERVER_INTERNAL_ERROR, CLAUSE, why));
+            return Err(ended_meanwhile());
         };
         let mut bound = Vec::new();
         let mut removed = Vec::new();
@@ -152,8 +158,15 @@ impl User {
     ) -> Vec<Departed> {
         let Assigned { profile, answer } = assigned;
         let Some(profile) = profile else { return Vec::new() };
-        let index =
-            self.registration.sets.iter().position(|set| set.profile.identity(&register.impu).is_some());
+        let sets = &self.registration.sets;
+        // An identity that the HSS added to a set is of that set, though we have not heard of it before.
+        let shares = |set: &ImplicitRegistrationSet| {
+            profile.identities().any(|identity| set.profile.identity(&identity.impu).is_some())
+        };
+        let index = sets
+            .iter()
+            .position(|set| set.profile.identity(&register.impu).is_some())
+            .or_else(|| sets.iter().position(shares));
         match index.and_then(|index| self.registration.sets.get_mut(index)) {
             Some(set) => {
                 let departed = set.lost_to(&profile);

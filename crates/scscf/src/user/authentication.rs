@@ -35,16 +35,21 @@ impl User {
         // What is not even an answer to this challenge leaves the challenge alone.
         belongs(challenge, &register, digest, &step.policy.domain)?;
         let given = digest.get("response").unwrap_or("");
-        if let Some(parameter) = digest.get("auts") {
+        let answer = answer(digest, &register);
+        let allowed = answer.qop.is_some() || step.policy.authentication.accept_without_qop;
+        let auts = digest.get("auts");
+        let right = auts.is_none() && allowed && aka::is_right(challenge.xres.reveal(), &answer, given);
+        if !right && challenge.protected && register.protection == Protection::Unprotected {
+            return self.outsider(step);
+        }
+        if let Some(parameter) = auts {
             let auts = resynchronisation(challenge, digest, &register, parameter);
             return self.resynchronise(index, register, auts, step);
         }
         if given.is_empty() {
             return self.missing_response(index, register, step);
         }
-        let answer = answer(digest, &register);
-        let allowed = answer.qop.is_some() || step.policy.authentication.accept_without_qop;
-        if !allowed || !aka::is_right(challenge.xres.reveal(), &answer, given) {
+        if !right {
             return self.wrong_response(index, register, step);
         }
         let strict = step.policy.authentication.unprotected_answer == UnprotectedAnswer::Challenge;
@@ -66,10 +71,11 @@ impl User {
     ) -> Result<(), Rejection> {
         match register.wish {
             Wish::Bind(_) => {
+                self.assign(register, nonce.clone(), true, step)?;
                 if let Some(challenge) = nonce.as_ref().and_then(|nonce| self.authentication.find(nonce)) {
                     challenge.verified = true;
                 }
-                self.assign(register, nonce, true, step)
+                Ok(())
             }
             Wish::Fetch => {
                 self.authentication.succeeded(nonce.as_deref(), step);
@@ -81,6 +87,15 @@ impl User {
                 self.deregister(register, step)
             }
         }
+    }
+
+    /// Without protection somebody fails at a challenge that a protected REGISTER provoked: not the UE, whose challenge stands.
+    /// Whoever overheard a nonce could otherwise keep the UE from ever answering in time.
+    fn outsider(&mut self, step: &mut Step<'_>) -> Result<(), Rejection> {
+        self.authentication.wrong_answers = self.authentication.wrong_answers.saturating_add(1);
+        self.authentication.wrong_since_success = self.authentication.wrong_since_success.saturating_add(1);
+        step.changed();
+        Err(forbidden(ABNORMAL, "the answer to a protected challenge came without protection"))
     }
 
     /// The response is wrong. The subscriber stays registered, unless the network had asked for this authentication, the

@@ -6,10 +6,11 @@ use crate::cx::ServerAssignmentType;
 use crate::policy::TimeoutEvent;
 use crate::{Effect, Rejection, user::Step};
 use sip::{Status, reginfo::ContactEvent};
+use std::sync::Arc;
 
 const BY_USER: &str = "TS 24.229 §5.4.1.4";
 /// The answer to a request to deregister an emergency contact, which only time ends (TS 24.229 §5.4.8).
-const EMERGENCY_REFUSAL: Status = Status::NOT_IMPLEMENTED;
+pub(crate) const EMERGENCY_REFUSAL: Status = Status::NOT_IMPLEMENTED;
 
 /// Why the network ends a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,8 +111,10 @@ impl User {
         let departed =
             gone.into_iter().map(|binding| set.departed(binding, ContactEvent::Unregistered)).collect();
         let last = set.bindings.is_empty().then(|| set.representative()).flatten();
+        let profile = Arc::clone(&set.profile);
         step.changed();
         if let Some(impu) = last {
+            self.abandon_assignments(|pending| profile.identity(&pending.impu).is_some(), step);
             let assignment = if keep {
                 ServerAssignmentType::UserDeregistrationStoreServerName
             } else {
@@ -150,8 +153,10 @@ impl User {
         let mut departed: Vec<Departed> = Vec::new();
         let mut ended = Vec::new();
         let mut identities = Vec::new();
+        let mut profiles = Vec::new();
         for set in self.registration.sets.iter_mut().filter(|set| concerned(set)) {
             let gone = set.unbind_all();
+            profiles.push(Arc::clone(&set.profile));
             if gone.is_empty() && !set.bindings.is_empty() {
                 continue;
             }
@@ -163,6 +168,11 @@ impl User {
                 departed.extend(gone.into_iter().map(|binding| set.departed(binding, event)));
             }
         }
+        let ends = |pending: &Register| {
+            !pending.is_emergency()
+                && profiles.iter().any(|profile| profile.identity(&pending.impu).is_some())
+        };
+        self.abandon_assignments(ends, step);
         if let Some(assignment) = cause.assignment().filter(|_| !ended.is_empty()) {
             self.report(ended, assignment, step);
         }

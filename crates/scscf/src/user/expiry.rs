@@ -1,9 +1,10 @@
 //! TS 24.229 §5.4.1.2.3, §5.4.1.5 — what time ends: challenges, bindings, and what siblings told.
 
-use super::User;
+use super::{User, register::Register};
 use crate::cx::ServerAssignmentType;
 use crate::{Impu, Timestamp, user::Step};
 use sip::reginfo::ContactEvent;
+use std::sync::Arc;
 
 impl User {
     /// When the user next acts by itself, read off the state.
@@ -60,6 +61,7 @@ impl User {
         let mut departed = Vec::new();
         let mut ended = Vec::new();
         let mut identities = Vec::new();
+        let mut profiles = Vec::new();
         for set in &mut self.registration.sets {
             let (gone, kept): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut set.bindings).into_iter().partition(|binding| binding.expires_at <= now);
@@ -70,10 +72,14 @@ impl User {
             identities.extend(set.profile.identities().next().map(|identity| identity.impu.clone()));
             if set.bindings.is_empty() {
                 ended.extend(set.representative());
+                profiles.push(Arc::clone(&set.profile));
             }
             departed.extend(gone.into_iter().map(|binding| set.departed(binding, ContactEvent::Expired)));
         }
         step.changed();
+        let ends =
+            |pending: &Register| profiles.iter().any(|profile| profile.identity(&pending.impu).is_some());
+        self.abandon_assignments(ends, step);
         step.say("a registration expired");
         let keep = step.policy.registration.store_server_name;
         if !ended.is_empty() {

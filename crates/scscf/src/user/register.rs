@@ -1,6 +1,6 @@
 //! TS 24.229 §5.4.1.1, §5.4.1.2 — REGISTER: what it asks, whether it may ask that, and which procedure answers.
 
-use super::User;
+use super::{User, deregister::EMERGENCY_REFUSAL};
 use crate::event::{ServerTx, Source};
 use crate::{Impi, Impu, Policy, Rejection, Remedy, locate, user::Step};
 use md5::{Digest as _, Md5};
@@ -121,9 +121,15 @@ impl User {
     }
 
     /// TS 24.229 §5.4.1.2.1, §5.4.1.2.2: no flow beyond the maximum.
-    fn has_room(&self, register: &Register, policy: &Policy) -> Result<(), Rejection> {
+    pub(crate) fn has_room(&self, register: &Register, policy: &Policy) -> Result<(), Rejection> {
         let Wish::Bind(contacts) = &register.wish else { return Ok(()) };
         let set = self.registration.set_of(&register.impu);
+        let why = "the maximum number of simultaneous registrations is reached";
+        let full = Err(Rejection::new(Status::FORBIDDEN, "TS 24.229 §5.4.1.2.2", why));
+        // They share one address and differ in parameters.
+        if contacts.iter().filter(|wanted| wanted.expires > 0).count() > policy.registration.max_contacts {
+            return full;
+        }
         for wanted in contacts.iter().filter(|wanted| wanted.expires > 0) {
             let known = set.is_some_and(|set| set.binding_of(wanted).is_some());
             let alike = |binding: &&super::ContactBinding| {
@@ -135,8 +141,7 @@ impl User {
                 && !known
                 && held >= policy.registration.max_contacts
             {
-                let why = "the maximum number of simultaneous registrations is reached";
-                return Err(Rejection::new(Status::FORBIDDEN, "TS 24.229 §5.4.1.2.2", why));
+                return full;
             }
         }
         Ok(())
@@ -161,11 +166,25 @@ impl User {
         let Some(set) = self.registration.set_of(&register.impu) else { return Ok(()) };
         let (call_id, cseq) = (register.request.call_id(), register.request.cseq().number);
         let stale = |binding: &super::ContactBinding| &*binding.call_id == call_id && binding.cseq >= cseq;
+        // A new address without reg-id would take the place of a binding that a later REGISTER made.
+        let usurps = |wanted: &Wanted| {
+            let later = |old: &super::ContactBinding| {
+                old.reg_id.is_none()
+                    && old.emergency == wanted.emergency
+                    && &*old.call_id == call_id
+                    && old.cseq > cseq
+            };
+            wanted.expires > 0
+                && wanted.reg_id.is_none()
+                && set.binding_of(wanted).is_none()
+                && set.bindings.iter().any(later)
+        };
         let stale = match &register.wish {
             Wish::Fetch => false,
             Wish::RemoveAll => set.bindings.iter().filter(|binding| !binding.emergency).any(stale),
             Wish::Remove(contacts) | Wish::Bind(contacts) => {
                 contacts.iter().filter_map(|wanted| set.binding_of(wanted)).any(stale)
+                    || contacts.iter().any(usurps)
             }
         };
         if stale {
@@ -292,7 +311,7 @@ fn wish(request: &Request, policy: &Policy) -> Result<Wish, Rejection> {
         Contacts::List(addresses) => addresses,
     };
     let path = request.addresses(Name::Path).map_err(malformed)?;
-    let length: usize = path.iter().map(|entry| entry.uri.as_str().len() + entry.params.as_str().len()).sum();
+    let length: usize = request.values(Name::Path).map(|entry| entry.len()).sum();
     if addresses.len() > MOST_CONTACTS || length > LONGEST_PATH {
         return bad("too many Contact or Path values");
     }
@@ -314,6 +333,17 @@ fn wish(request: &Request, policy: &Policy) -> Result<Wish, Rejection> {
     }
     if wanted.iter().all(|wanted| wanted.expires == 0) {
         return Ok(Wish::Remove(wanted));
+    }
+    let (removed, bound): (Vec<_>, Vec<_>) = wanted.iter().partition(|wanted| wanted.expires == 0);
+    if removed.iter().any(|wanted| wanted.emergency) {
+        let why = "an emergency registration ends by itself";
+        return Err(Rejection::new(EMERGENCY_REFUSAL, "TS 24.229 §5.4.1.4", why));
+    }
+    let clash = |gone: &Wanted| {
+        bound.iter().any(|kept| !kept.emergency && kept.address.uri.equivalent(&gone.address.uri))
+    };
+    if removed.into_iter().any(clash) {
+        return bad("a Contact is bound and removed at once");
     }
     Ok(Wish::Bind(one_address(wanted)))
 }

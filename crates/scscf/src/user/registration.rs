@@ -27,11 +27,7 @@ impl User {
             Wish::Bind(contacts) => contacts,
         };
         let set = self.registration.set_of(&register.impu).filter(|set| !set.bindings.is_empty());
-        let known = |set: &ImplicitRegistrationSet| {
-            contacts.iter().all(|wanted| {
-                wanted.expires == 0 || wanted.reg_id.is_some() || set.binding_of(wanted).is_some()
-            })
-        };
+        let known = |set: &ImplicitRegistrationSet| set.knows(contacts);
         // 1) a further identity of the user, or a further emergency contact, begins anew.
         let begins = set.is_none_or(|set| register.is_emergency() && !known(set));
         if begins || self.must_reauthenticate(&register, contacts, step) {
@@ -161,6 +157,28 @@ impl User {
         }
     }
 
+    /// A registration ended while assignments were on their way to the HSS, which may have heard of them before the end: they
+    /// bind nothing any more, and the UE begins anew.
+    pub(crate) fn abandon_assignments(
+        &mut self,
+        concerned: impl Fn(&Register) -> bool,
+        step: &mut Step<'_>,
+    ) -> bool {
+        let concerned =
+            |attempt: &Attempt| matches!(attempt.goal, Goal::Assign { .. }) && concerned(&attempt.register);
+        let ids: Vec<_> =
+            self.attempts.iter().filter(|(_, attempt)| concerned(attempt)).map(|(&id, _)| id).collect();
+        for id in &ids {
+            let Some(Attempt { register, goal }) = self.attempts.remove(id) else { continue };
+            if let Goal::Assign { nonce: Some(nonce), .. } = goal {
+                self.authentication.challenges.retain(|challenge| challenge.nonce != nonce);
+                step.changed();
+            }
+            self.refuse(register.tx, &register.request, ended_meanwhile(), step);
+        }
+        !ids.is_empty()
+    }
+
     /// TS 29.228 §6.1.2: where the HSS did not keep our name, the profile kept for unregistered services goes.
     fn report_answered(&mut self, answer: Answer, step: &mut Step<'_>) {
         let kept = match answer {
@@ -178,6 +196,11 @@ impl User {
         }
         step.say("the HSS took note");
     }
+}
+
+/// The refusal of a REGISTER whose registration ended before the HSS answered.
+pub(crate) fn ended_meanwhile() -> Rejection {
+    Rejection::new(Status::SERVER_INTERNAL_ERROR, CLAUSE, "the registration ended meanwhile")
 }
 
 impl Registration {
@@ -200,6 +223,13 @@ impl ImplicitRegistrationSet {
     /// The binding that `wanted` would refresh: of a flow by instance and reg-id (RFC 5626 §6), else by URI.
     pub(crate) fn binding_of(&self, wanted: &Wanted) -> Option<&ContactBinding> {
         self.bindings.iter().find(|binding| binding.is_meant_by(wanted))
+    }
+
+    /// Whether every contact was registered before, flows apart: those may be added (RFC 5626 §4.2).
+    pub(crate) fn knows(&self, contacts: &[Wanted]) -> bool {
+        contacts
+            .iter()
+            .all(|wanted| wanted.expires == 0 || wanted.reg_id.is_some() || self.binding_of(wanted).is_some())
     }
 
     /// Its identities that are not barred, the default one first.

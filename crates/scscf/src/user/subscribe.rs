@@ -29,23 +29,27 @@ impl User {
     ) -> Result<(), Rejection> {
         let asked = Asked::of(request, step)?;
         if request.to_tag().is_some() {
+            if !source.trusted {
+                // Its dialog identifiers are no credentials, and its Contact would become the target of NOTIFYs.
+                return Err(refusal(Status::FORBIDDEN, "the sender is not in the trust domain"));
+            }
             return self.resubscribe(tx, request, &asked, step);
         }
         let watched = Impu::of(request.uri());
         if !self.is_bound(&watched) {
             return Err(refusal(Status::TEMPORARILY_UNAVAILABLE, "no contact is bound to the identity"));
         }
-        let (subscriber, identity) = self.subscriber(request, source)?;
+        let (subscriber, identity) = self.subscriber(request, source, &step.policy.domain)?;
         let tag = step.tag();
         let dialog = Dialog::accepted(request, &tag).map_err(malformed)?;
         let superseded = self.superseded(&dialog, &asked, subscriber, identity.as_str());
         if superseded.is_none() && self.subscriptions.len() >= step.policy.reg_event.max_subscriptions {
             return Err(refusal(Status::FORBIDDEN, "the user has as many subscriptions as it may have"));
         }
+        let vector = request.charging_vector().map_err(malformed)?;
         if let Some(superseded) = superseded {
             self.end_subscription(superseded, step);
         }
-        let vector = request.charging_vector().map_err(malformed)?;
         let id = SubscriptionId(step.mint());
         let icid = match &vector {
             Some(vector) => vector.icid_value.clone(),
@@ -143,7 +147,12 @@ impl User {
     }
 
     /// Who subscribes, and under which identity.
-    fn subscriber(&self, request: &Request, source: Source) -> Result<(Subscriber, Uri), Rejection> {
+    fn subscriber(
+        &self,
+        request: &Request,
+        source: Source,
+        domain: &str,
+    ) -> Result<(Subscriber, Uri), Rejection> {
         let identities = claimed_identities(request, source)?;
         let known = |uri: &Uri| {
             let impu = Impu::of(uri);
@@ -174,13 +183,21 @@ impl User {
             .flat_map(|profile| profile.criteria.iter())
             .filter_map(|criterion| Uri::parse(&criterion.application_server.server_name).ok())
             .collect();
-        let is_server = |host: &str| servers.iter().any(|server| server.host().eq_ignore_ascii_case(host));
-        let claimed = identities.first();
+        // The host of a server names it, unless that is the home network, where every subscriber is at home.
+        let at_home = |host: &str| host.eq_ignore_ascii_case(domain);
+        let is_at = |server: &Uri, host: &str| server.host().eq_ignore_ascii_case(host);
+        let is_server = |uri: &Uri| {
+            let is = |server: &Uri| {
+                is_at(server, uri.host()) && (!at_home(uri.host()) || server.user() == uri.user())
+            };
+            servers.iter().any(is)
+        };
+        // The topmost Via is the neighbour's own word, Contact is whatever a UE writes into it.
         let sender = || {
             let via = request.via().host;
-            is_server(&via) || contact_uri(request).is_some_and(|contact| is_server(contact.host()))
+            !at_home(&via) && servers.iter().any(|server| is_at(server, &via))
         };
-        match (identities.iter().find(|uri| is_server(uri.host())), claimed) {
+        match (identities.iter().find(|uri| is_server(uri)), identities.first()) {
             (Some(server), _) => Ok((Subscriber::As, server.clone())),
             (None, Some(claimed)) if sender() => Ok((Subscriber::As, claimed.clone())),
             _ => Err(refusal(Status::FORBIDDEN, "the subscriber may not watch this user")),
@@ -339,13 +356,6 @@ fn names_hop(uri: &Uri, hop: &Uri) -> bool {
 fn takes_reginfo(range: &str) -> bool {
     let media = range.split(';').next().unwrap_or(range).trim();
     ["*/*", "application/*", reginfo::CONTENT_TYPE].iter().any(|taken| media.eq_ignore_ascii_case(taken))
-}
-
-fn contact_uri(request: &Request) -> Option<Uri> {
-    match request.contacts() {
-        Ok(Contacts::List(contacts)) => contacts.into_iter().next().map(|contact| contact.uri),
-        Ok(Contacts::None | Contacts::Star) | Err(_) => None,
-    }
 }
 
 /// An instance identifier without the angle brackets it has in Contact and lacks in a GRUU.

@@ -1,6 +1,6 @@
 //! TS 29.228 §6.1.3, TS 24.229 §5.4.1.5 — the HSS ends registrations: Registration-Termination-Request.
 
-use super::{Cause, ImplicitRegistrationSet, User};
+use super::{Cause, ImplicitRegistrationSet, User, register::Register};
 use crate::cx::{Demand, DemandAnswer, DeregistrationReason, ReAuth, RegistrationTermination, ResultCode};
 use crate::event::{CxTx, Trigger};
 use crate::{Effect, Impu, Told, user::Step};
@@ -31,10 +31,17 @@ impl User {
         let concerned = |set: &ImplicitRegistrationSet| {
             all || named.iter().any(|impu| set.profile.identity(impu).is_some())
         };
+        let pending =
+            |register: &Register| !register.is_emergency() && (all || named.contains(&register.impu));
+        let abandoned =
+            rtr.reason != DeregistrationReason::RemoveScscf && self.abandon_assignments(pending, step);
         let sets = || self.registration.sets.iter().filter(|set| concerned(set));
         if sets().next().is_none() {
             step.say("asked to end what is not registered");
-            return DemandAnswer::of(ResultCode::USER_UNKNOWN);
+            return DemandAnswer::of(match abandoned {
+                true => ResultCode::SUCCESS,
+                false => ResultCode::USER_UNKNOWN,
+            });
         }
         let bindings = || sets().flat_map(|set| &set.bindings);
         let emergency: Vec<_> = sets()

@@ -11,6 +11,8 @@ mod s5_4_1_2_1;
 mod s5_4_1_2_2;
 mod s5_4_1_2_2f;
 mod s5_4_1_2_3;
+mod s5_4_1_2_in_flight;
+mod s5_4_1_2_outsiders;
 mod s5_4_1_4;
 mod s5_4_1_5;
 mod s5_4_1_6;
