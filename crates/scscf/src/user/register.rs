@@ -1,6 +1,6 @@
 //! TS 24.229 §5.4.1.1, §5.4.1.2 — REGISTER: what it asks, whether it may ask that, and which procedure answers.
 
-use super::{User, deregister::EMERGENCY_REFUSAL};
+use super::{ContactBinding, User, deregister::EMERGENCY_REFUSAL};
 use crate::event::{ServerTx, Source};
 use crate::{Impi, Impu, Policy, Rejection, Remedy, locate, user::Step};
 use md5::{Digest as _, Md5};
@@ -132,15 +132,13 @@ impl User {
         }
         for wanted in contacts.iter().filter(|wanted| wanted.expires > 0) {
             let known = set.is_some_and(|set| set.binding_of(wanted).is_some());
-            let alike = |binding: &&super::ContactBinding| {
+            let alike = |binding: &&ContactBinding| {
                 binding.emergency == wanted.emergency && binding.reg_id.is_some() == wanted.reg_id.is_some()
             };
             let held = set.map_or(0, |set| set.bindings.iter().filter(alike).count());
             // A contact without reg-id takes the place of its predecessor.
-            if (wanted.reg_id.is_some() || wanted.emergency)
-                && !known
-                && held >= policy.registration.max_contacts
-            {
+            let adds = !known && (wanted.reg_id.is_some() || wanted.emergency);
+            if adds && held >= policy.registration.max_contacts {
                 return full;
             }
         }
@@ -154,8 +152,7 @@ impl User {
         let (call_id, cseq) = (register.request.call_id(), register.request.cseq().number);
         let mut bound =
             contacts.iter().filter(|wanted| wanted.expires > 0).map(|wanted| set.binding_of(wanted));
-        let same_order =
-            |binding: &super::ContactBinding| binding.cseq == cseq && *binding.call_id == *call_id;
+        let same_order = |binding: &ContactBinding| binding.cseq == cseq && *binding.call_id == *call_id;
         bound.all(|binding| {
             binding.is_some_and(|binding| same_order(binding) && binding.request == register.fingerprint())
         })
@@ -165,10 +162,10 @@ impl User {
     pub(crate) fn is_in_order(&self, register: &Register) -> Result<(), Rejection> {
         let Some(set) = self.registration.set_of(&register.impu) else { return Ok(()) };
         let (call_id, cseq) = (register.request.call_id(), register.request.cseq().number);
-        let stale = |binding: &super::ContactBinding| &*binding.call_id == call_id && binding.cseq >= cseq;
+        let stale = |binding: &ContactBinding| &*binding.call_id == call_id && binding.cseq >= cseq;
         // A new address without reg-id would take the place of a binding that a later REGISTER made.
         let usurps = |wanted: &Wanted| {
-            let later = |old: &super::ContactBinding| {
+            let later = |old: &ContactBinding| {
                 old.reg_id.is_none()
                     && old.emergency == wanted.emergency
                     && &*old.call_id == call_id

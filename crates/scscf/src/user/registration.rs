@@ -225,7 +225,7 @@ impl ImplicitRegistrationSet {
         self.bindings.iter().find(|binding| binding.is_meant_by(wanted))
     }
 
-    /// Whether every contact was registered before, flows apart: those may be added (RFC 5626 §4.2).
+    /// Whether every contact was registered before, flows apart: those may be added (RFC 5626 §6).
     pub(crate) fn knows(&self, contacts: &[Wanted]) -> bool {
         contacts
             .iter()
