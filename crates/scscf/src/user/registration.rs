@@ -166,17 +166,19 @@ impl User {
     ) -> bool {
         let concerned =
             |attempt: &Attempt| matches!(attempt.goal, Goal::Assign { .. }) && concerned(&attempt.register);
-        let ids: Vec<_> =
-            self.attempts.iter().filter(|(_, attempt)| concerned(attempt)).map(|(&id, _)| id).collect();
-        for id in &ids {
-            let Some(Attempt { register, goal }) = self.attempts.remove(id) else { continue };
+        let pending = std::mem::take(&mut self.attempts);
+        let (ended, kept): (Vec<_>, Vec<_>) =
+            pending.into_iter().partition(|(_, attempt)| concerned(attempt));
+        self.attempts = kept;
+        let any = !ended.is_empty();
+        for (_, Attempt { register, goal }) in ended {
             if let Goal::Assign { nonce: Some(nonce), .. } = goal {
                 self.authentication.challenges.retain(|challenge| challenge.nonce != nonce);
                 step.changed();
             }
             self.refuse(register.tx, &register.request, ended_meanwhile(), step);
         }
-        !ids.is_empty()
+        any
     }
 
     /// TS 29.228 §6.1.2: where the HSS did not keep our name, the profile kept for unregistered services goes.
