@@ -26,6 +26,7 @@ pub(crate) fn bounded(world: &World) {
     assert!(view.authentication.challenges_outstanding <= world.policy.authentication.max_pending);
     assert!(view.bindings.len() <= world.policy.registration.max_contacts);
     assert!(view.subscriptions.len() <= world.policy.reg_event.max_subscriptions);
+    assert!(world.believed || view.bindings.is_empty(), "registered here, and the HSS knows nothing of it");
     if let Some(pending) = &view.reauthentication {
         assert!(!view.bindings.is_empty(), "nobody is left to authenticate");
         assert!(pending.deadline > world.now, "a deadline that passed");

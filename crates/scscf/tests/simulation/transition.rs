@@ -203,7 +203,13 @@ impl Simulation {
 
     fn a_ue_registers(&mut self) {
         let ue = self.dice.below(2) as usize;
-        let proof = self.dice.pick(&[Proof::None, Proof::Right, Proof::Right, Proof::Right, Proof::Wrong]);
+        let proof = match self.dice.below(12) {
+            0..2 => Proof::None,
+            2..9 => Proof::Right,
+            9..10 => Proof::Wrong,
+            10..11 => Proof::Silent,
+            _ => Proof::Synchronise,
+        };
         let protected = proof != Proof::None && self.dice.below(4) != 0;
         let expires = self.dice.pick(&[3600, 3600, 3600, 600, 100, 10, 0, 700_000]);
         self.ues[ue].expires = expires;
@@ -238,7 +244,8 @@ impl Simulation {
     }
 
     fn the_attacker_registers(&mut self) {
-        let proof = self.dice.pick(&[Proof::None, Proof::Wrong, Proof::Wrong]);
+        let proof =
+            self.dice.pick(&[Proof::None, Proof::Wrong, Proof::Wrong, Proof::Silent, Proof::Synchronise]);
         let victim = self.dice.below(2) as usize;
         match self.dice.below(5) {
             // As close to the victim as an outsider can get.

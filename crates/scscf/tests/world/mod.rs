@@ -79,6 +79,8 @@ pub struct World {
     pub pending: VecDeque<(CxPurpose, cx::Answer)>,
     /// Whether they arrive at once.
     pub prompt: bool,
+    /// What the HSS believes: the user is registered here.
+    pub believed: bool,
     pub answers: BTreeMap<u64, Response>,
     pub open: BTreeSet<u64>,
     pub sent: Vec<Sent>,
@@ -115,6 +117,7 @@ impl World {
             asked: Vec::new(),
             pending: VecDeque::new(),
             prompt: true,
+            believed: false,
             answers: BTreeMap::new(),
             open: BTreeSet::new(),
             sent: Vec::new(),
@@ -299,6 +302,13 @@ impl World {
                     request.assignment,
                     ServerAssignmentType::Registration | ServerAssignmentType::ReRegistration
                 );
+                let says_nothing = matches!(
+                    request.assignment,
+                    ServerAssignmentType::NoAssignment
+                        | ServerAssignmentType::AuthenticationFailure
+                        | ServerAssignmentType::AuthenticationTimeout
+                );
+                self.believed = if says_nothing { self.believed } else { assigns };
                 cx::Answer::ServerAssignment(Ok(cx::ServerAssignmentAnswer {
                     hss: None,
                     user_data: assigns.then(|| Ok(self.profile.clone())),
@@ -339,16 +349,22 @@ impl World {
         self.names.insert(uri.as_str().into(), ue.name.into());
         let nonce = match proof {
             Proof::None => String::new(),
-            Proof::Right | Proof::Wrong => ue.nonce.clone(),
+            Proof::Right | Proof::Wrong | Proof::Silent | Proof::Synchronise => ue.nonce.clone(),
         };
         let response = match proof {
-            Proof::None => String::new(),
-            Proof::Right => self.right_answer(&nonce),
+            Proof::None | Proof::Silent => String::new(),
+            Proof::Right => self.answer(&nonce, &self.vectors.get(&nonce).copied().unwrap_or_default()),
+            Proof::Synchronise => self.answer(&nonce, b""),
             Proof::Wrong => "0123456789abcdef0123456789abcdef".into(),
         };
         let qop = match proof {
             Proof::None => "",
-            Proof::Right | Proof::Wrong => ", algorithm=AKAv1-MD5, qop=auth, nc=00000001, cnonce=\"abc\"",
+            Proof::Right | Proof::Wrong | Proof::Silent => {
+                ", algorithm=AKAv1-MD5, qop=auth, nc=00000001, cnonce=\"abc\""
+            }
+            Proof::Synchronise => {
+                ", algorithm=AKAv1-MD5, qop=auth, nc=00000001, cnonce=\"abc\", auts=\"uoU/PBJrvTvaszz5vaI=\""
+            }
         };
         let protection = if protected { "yes" } else { "no" };
         let path: String = ue.path.iter().map(|path| format!("Path: {path}\r\n")).collect();
@@ -377,8 +393,7 @@ impl World {
         request
     }
 
-    fn right_answer(&self, nonce: &str) -> String {
-        let xres = self.vectors.get(nonce).copied().unwrap_or_default();
+    fn answer(&self, nonce: &str, password: &[u8]) -> String {
         let answer = Answer {
             username: IMPI,
             realm: "home1.net",
@@ -387,7 +402,7 @@ impl World {
             uri: "sip:home1.net",
             qop: Some(Qop { nc: "00000001", cnonce: "abc", qop: "auth" }),
         };
-        String::from_utf8(aka::response(&xres, &answer).to_vec()).unwrap()
+        String::from_utf8(aka::response(password, &answer).to_vec()).unwrap()
     }
 
     pub fn register(&mut self, ue: &mut Ue, proof: Proof, protected: bool) -> Response {
@@ -520,6 +535,7 @@ impl World {
     }
 
     pub fn terminate(&mut self, reason: cx::DeregistrationReason) -> cx::DemandAnswer {
+        self.believed &= reason == cx::DeregistrationReason::RemoveScscf;
         self.demand(cx::Demand::RegistrationTermination(cx::RegistrationTermination {
             impi: Impi::new(IMPI).unwrap(),
             associated_identities: Vec::new(),

@@ -71,6 +71,10 @@ pub enum Proof {
     Right,
     /// A wrong one.
     Wrong,
+    /// Neither a response nor `auts`: the MAC of the challenge is found invalid.
+    Silent,
+    /// `auts`, with the digest that anyone can compute.
+    Synchronise,
 }
 
 #[derive(Clone, Debug)]
