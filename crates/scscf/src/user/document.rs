@@ -133,12 +133,17 @@ fn terminated(departed: &Departed, impu: &Impu) -> Contact {
 
 /// Contact header parameters: `q` has an attribute of its own, the others are told as they came.
 fn tell_params(contact: &mut Contact, params: &sip::Params) {
-    contact.q = params.get("q").map(Into::into);
+    contact.q = params.get("q").filter(|q| is_preference(q)).map(Into::into);
     contact.unknown_params = params
         .iter()
         .filter(|(name, _)| !["q", "expires"].iter().any(|known| name.eq_ignore_ascii_case(known)))
         .map(|(name, value)| (name.into(), value.unwrap_or("").into()))
         .collect();
+}
+
+/// A decimal from 0 to 1, as the schema wants it: any other text would make the whole document invalid.
+fn is_preference(q: &str) -> bool {
+    q.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.') && q.parse::<f32>().is_ok_and(|q| q <= 1.0)
 }
 
 /// The identity itself, or an example of a wildcarded one.

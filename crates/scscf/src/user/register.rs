@@ -352,8 +352,9 @@ fn read_contact(
     policy: &Policy,
 ) -> Result<Wanted, Rejection> {
     let bad = |why: &'static str| Err(Rejection::new(Status::BAD_REQUEST, REGISTRAR, why));
-    if address.uri.as_str().len() + address.params.as_str().len() > LONGEST_CONTACT {
-        return bad("a Contact is too long");
+    let length = address.uri.as_str().len() + address.params.as_str().len();
+    if length > LONGEST_CONTACT || address.uri.headers().is_some() {
+        return bad("a Contact is too long, or has header fields in its URI");
     }
     let asked = match address.param("expires") {
         Some(seconds) => {

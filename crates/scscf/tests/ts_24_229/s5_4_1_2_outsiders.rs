@@ -108,6 +108,27 @@ fn a_subscription_gives_way_only_to_one_that_is_accepted() {
 }
 
 #[test]
+fn a_contact_smuggles_no_header_fields_into_requests_to_it() {
+    let mut stage = Stage::new();
+    let ue = Ue::new().contact("<sip:alice@192.0.2.1?Route=%3Csip:evil.example%3Blr%3E>");
+    assert_eq!(stage.register(&ue).status().code(), 400);
+}
+
+#[test]
+fn what_is_no_preference_does_not_spoil_the_document() {
+    for (q, told) in
+        [("0.5", Some("0.5")), ("1.000", Some("1.000")), ("abc", None), ("2", None), ("-1", None)]
+    {
+        let mut world = World::new();
+        let mut ue = crate::world::Ue::one();
+        ue.contact = format!("<sip:alice@10.0.0.1:5060>;q={q}");
+        world.attach(&mut ue);
+        let contact = world.watch(&mut Watcher::ue("reg")).contacts(crate::world::ALICE).remove(0);
+        assert_eq!(contact.q.as_deref(), told, "{q}");
+    }
+}
+
+#[test]
 fn a_minimum_beyond_a_day_is_a_day() {
     let mut stage = Stage::registered();
     stage.policy.reauthentication.min_period = 100_000;
