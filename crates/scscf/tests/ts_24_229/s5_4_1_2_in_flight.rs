@@ -259,3 +259,109 @@ fn an_assignment_that_fails_leaves_the_registration() {
         )));
     }
 }
+
+/// A user who is asked to authenticate again within 600 s, and the REGISTER it sends for that.
+fn asked() -> (Stage, Ue) {
+    let mut stage = Stage::registered();
+    stage.reauthenticate(600);
+    stage.said.clear();
+    (stage, Ue::new().next().next().protected())
+}
+
+#[test]
+fn an_hss_that_is_down_for_a_moment_costs_only_that_moment() {
+    let (mut stage, ue) = asked();
+    let deadline = stage.user.next_deadline();
+    stage.hss.mar = Some(Err(scscf::cx::Failure::Unreachable));
+    assert_eq!(stage.register(&ue).status().code(), 504);
+    stage.hss.mar = None;
+    let challenge = stage.register(&ue.clone().next());
+    stage.hss.sar = Some(scscf::cx::Failure::Unreachable);
+    assert_eq!(stage.register(&ue.clone().next().next().answering(&challenge)).status().code(), 504);
+    assert_eq!(stage.user.next_deadline(), deadline, "nothing moved");
+    stage.hss.sar = None;
+    let challenge = stage.register(&ue.clone().call("anew").next());
+    let ok = stage.register(&ue.call("anew").next().next().answering(&challenge));
+    assert_eq!(ok.status().code(), 200, "{}", stage.summary);
+    stage.pass(600);
+    assert!(stage.user.is_registered());
+}
+
+#[test]
+fn a_vector_that_comes_after_the_deadline_serves_a_new_registration() {
+    let (mut stage, ue) = asked();
+    stage.hss.prompt = false;
+    assert!(stage.send(ue.register()).is_none());
+    let tx = stage.tx;
+    stage.pass(600);
+    assert!(!stage.user.is_registered());
+    stage.hss.prompt = true;
+    stage.hss_answers();
+    let challenge = stage.response_to(ServerTx(tx)).unwrap();
+    assert_eq!(challenge.status().code(), 401);
+    let ok = stage.register(&ue.next().answering(&challenge).unprotected());
+    assert_eq!(ok.status().code(), 200, "{}", stage.summary);
+    assert!(stage.record()["authentication"]["reauthentication"].is_null());
+}
+
+#[test]
+fn a_challenge_that_outlives_the_deadline_serves_a_new_registration() {
+    for takeover in [false, true] {
+        let (mut stage, ue) = asked();
+        stage.pass(500);
+        let challenge = stage.register(&ue);
+        if takeover {
+            let record = rmp_serde::to_vec_named(&stage.user).unwrap();
+            stage.user = rmp_serde::from_slice(&record).unwrap();
+            stage.step(Event::Resumed);
+        }
+        stage.pass(100);
+        assert!(!stage.user.is_registered());
+        stage.said.clear();
+        assert_eq!(stage.register(&ue.next().answering(&challenge)).status().code(), 200);
+        assert_eq!(stage.assignments(), [ServerAssignmentType::Registration]);
+    }
+}
+
+#[test]
+fn an_answer_whose_assignment_is_still_out_at_the_deadline_is_too_late() {
+    let (mut stage, ue) = asked();
+    let challenge = stage.register(&ue);
+    stage.hss.prompt = false;
+    assert!(stage.send(ue.next().answering(&challenge).register()).is_none());
+    let (tx, late) = (stage.tx, waiting(&mut stage));
+    stage.pass(600);
+    assert_eq!(status(&stage, tx), Some(500));
+    stage.step(Event::CxAnswer { to: late, answer: assigned() });
+    assert!(!stage.user.is_registered());
+    assert_eq!(stage.challenges(), 0);
+}
+
+#[test]
+fn a_refresh_on_its_way_when_the_network_asks_ends_at_the_deadline() {
+    let (mut stage, tx, refresh) = refreshing(false);
+    stage.reauthenticate(600);
+    stage.step(Event::CxAnswer { to: refresh, answer: assigned() });
+    assert_eq!(status(&stage, tx), Some(200));
+    assert_eq!(stage.expires_in(0), 600);
+    stage.pass(600);
+    assert!(!stage.user.is_registered());
+}
+
+#[test]
+fn an_assignment_lost_with_its_owner_may_be_asked_for_again() {
+    let (mut stage, ue) = asked();
+    let challenge = stage.register(&ue);
+    stage.hss.prompt = false;
+    assert!(stage.send(ue.clone().next().answering(&challenge).register()).is_none());
+    let late = waiting(&mut stage);
+    let record = rmp_serde::to_vec_named(&stage.user).unwrap();
+    stage.user = rmp_serde::from_slice(&record).unwrap();
+    stage.step(Event::Resumed);
+    stage.step(Event::CxAnswer { to: late, answer: assigned() });
+    stage.unanswered.clear();
+    stage.hss.prompt = true;
+    let ok = stage.register(&ue.next().answering(&challenge));
+    assert_eq!(ok.status().code(), 200, "{}", stage.summary);
+    assert!(stage.record()["authentication"]["reauthentication"].is_null());
+}
