@@ -105,7 +105,7 @@ pub(crate) struct Lab {
     /// AMF: 2 characters or 4 hexadecimal digits [default: BB]
     #[arg(long)]
     pub(crate) amf: Option<Octets<2>>,
-    /// TOML file with sections of the node and [hss]
+    /// TOML file with sections of the node and `[hss]`
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[arg(long, hide = true, value_name = "DIR")]
@@ -131,7 +131,7 @@ pub(crate) struct Node {
 
 #[derive(Args, Debug)]
 pub(crate) struct Hss {
-    /// TOML file with a section [hss]; every key also as ROLLCALL__HSS__KEY
+    /// TOML file with a section `[hss]`; every key also as ROLLCALL__HSS__KEY
     #[arg(long, value_name = "FILE", required_unless_present = "print_config")]
     pub(crate) config: Option<PathBuf>,
     /// Print every key with its default and a comment, and end
