@@ -56,7 +56,7 @@ impl Scene {
 }
 
 #[test]
-fn an_operator_demands_and_the_ue_obeys() {
+fn ch_07_an_operator_demands_and_the_ue_obeys() {
     let mut scene = scene("registration-state", "reg", &[]);
     let (status, body) = scene.demand(60);
     assert_eq!(status, 202, "{body}");
@@ -240,7 +240,7 @@ fn without_a_reachable_subscriber_the_deadline_holds_and_refer_asks_when_enabled
 }
 
 #[test]
-fn who_is_not_registered_cannot_be_asked() {
+fn ch_08_who_is_not_registered_cannot_be_asked() {
     let lab = Lab::start(&[], &[]);
     let url = format!("{}/v1/users/alice@{DOMAIN}/reauthenticate", lab.api);
     assert_eq!(http::post(&url, &json!({})).unwrap().0, 404);

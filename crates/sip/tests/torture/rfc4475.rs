@@ -84,7 +84,7 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn every_message_has_its_verdict() {
+fn cg_20_every_message_has_its_verdict() {
     judge_directory("rfc4475", CASES);
 }
 
