@@ -162,34 +162,44 @@ impl Lab {
     /// # Panics
     /// If it is not ready within 20 s.
     pub fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        for _ in 0..5 {
+            if let Some(lab) = Self::try_start(arguments, environment) {
+                return lab;
+            }
+        }
+        panic!("no free ports for a lab in five tries");
+    }
+
+    /// `None` if one of its ports was taken between the look and the start.
+    fn try_start(arguments: &[&str], environment: &[(&str, &str)]) -> Option<Self> {
         let begun = Instant::now();
-        let ports: Vec<String> = (0..4).map(|_| free_port().to_string()).collect();
-        let mut all = vec![
-            "lab",
-            "--sip-port",
-            &ports[0],
-            "--http-port",
-            &ports[1],
-            "--hss-http-port",
-            &ports[2],
-            "--diameter-port",
-            &ports[3],
-        ];
+        let ports: Vec<u16> = (0..4).map(|_| free_port()).collect();
+        let texts: Vec<String> = ports.iter().map(u16::to_string).collect();
+        let flags = ["--sip-port", "--http-port", "--hss-http-port", "--diameter-port"];
+        let mut all = vec!["lab"];
+        all.extend(flags.iter().zip(&texts).flat_map(|(flag, port)| [*flag, port.as_str()]));
         all.extend_from_slice(arguments);
         let mut process = Process::start(&all, environment);
         let api = format!("http://127.0.0.1:{}", ports[1]);
         let ready = eventually(Duration::from_secs(20), || {
-            assert!(process.running(), "the lab ended: {:?}", process.output());
-            matches!(http::get(&format!("{api}/readyz")), Ok((200, _))).then_some(())
+            if !process.running() {
+                return Some(false);
+            }
+            matches!(http::get(&format!("{api}/readyz")), Ok((200, _))).then_some(true)
         });
+        if ready == Some(false) {
+            let output = process.output();
+            assert!(output.iter().any(|line| line.contains("in use")), "the lab ended: {output:?}");
+            return None;
+        }
         assert!(ready.is_some(), "the lab is not ready: {:?}", process.output());
-        Self {
+        Some(Self {
             process,
-            sip: SocketAddr::from(([127, 0, 0, 1], ports[0].parse().unwrap_or(0))),
+            sip: SocketAddr::from(([127, 0, 0, 1], ports[0])),
             hss: format!("http://127.0.0.1:{}", ports[2]),
             ready_after: begun.elapsed(),
             api,
-        }
+        })
     }
 
     /// `GET /v1/users/{impi}` of a user of the lab's domain.

@@ -18,6 +18,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 pub(crate) const LARGEST_DATAGRAM: usize = 1300;
 /// How long a connection may take to open before UDP is tried, or the request fails.
 const CONNECT: Duration = Duration::from_secs(3);
+/// Ports tried when the system chooses them.
+const PORTS: usize = 32;
 /// Datagrams taken before others get their turn.
 const BATCH: usize = 64;
 
@@ -46,22 +48,24 @@ struct Connection {
 
 impl Transport {
     pub(crate) async fn bind(config: &crate::Config) -> anyhow::Result<Self> {
-        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
-        for Listen { transport, address } in config.listens() {
-            // Port 0 for both transports gives both the same port, as one SIP URI names it.
-            let port = if address.port() == 0 { chosen(&udp, &tcp).unwrap_or(0) } else { address.port() };
-            let address = SocketAddr::new(address.ip(), port);
-            let failed = |error| {
-                anyhow::anyhow!("sip.listen = {transport:?} {address}: {error}; expected a free port")
-            };
-            if transport == Kind::Udp {
-                let socket = bind_udp(address).map_err(failed)?;
-                udp.push((socket.local_addr()?, Rc::new(socket)));
-            } else {
-                let listener = TcpListener::bind(address).await.map_err(failed)?;
-                tcp.push((listener.local_addr()?, Rc::new(listener)));
+        let mut tries = 0;
+        let (udp, tcp) = loop {
+            match open(config).await {
+                Ok(sockets) => break sockets,
+                // The system chose a port for one transport that is taken for the other.
+                Err((_, address, error))
+                    if address.port() == 0
+                        && error.kind() == std::io::ErrorKind::AddrInUse
+                        && tries < PORTS =>
+                {
+                    tries += 1;
+                }
+                Err((transport, address, error)) => anyhow::bail!(
+                    "sip.listen = {}:{address}: {error}; expected a free port",
+                    transport.as_str().to_ascii_lowercase()
+                ),
             }
-        }
+        };
         let advertise = &config.sip.advertise;
         Ok(Self {
             udp,
@@ -137,6 +141,27 @@ impl Transport {
             exact.or_else(|| self.udp.iter().find(|(local, _)| local.is_ipv4() == flow.remote.is_ipv4()));
         socket.is_some_and(|(_, socket)| socket.try_send_to(bytes, flow.remote).is_ok())
     }
+}
+
+type Sockets = (Vec<(SocketAddr, Rc<UdpSocket>)>, Vec<(SocketAddr, Rc<TcpListener>)>);
+
+/// Opens what the configuration lists; the error names the entry as configured.
+async fn open(config: &crate::Config) -> Result<Sockets, (Kind, SocketAddr, std::io::Error)> {
+    let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+    for Listen { transport, address: wanted } in config.listens() {
+        // Port 0 for both transports gives both the same port, as one SIP URI names it.
+        let port = if wanted.port() == 0 { chosen(&udp, &tcp).unwrap_or(0) } else { wanted.port() };
+        let address = SocketAddr::new(wanted.ip(), port);
+        let failed = |error| (transport, wanted, error);
+        if transport == Kind::Udp {
+            let socket = bind_udp(address).map_err(failed)?;
+            udp.push((socket.local_addr().map_err(failed)?, Rc::new(socket)));
+        } else {
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            tcp.push((listener.local_addr().map_err(failed)?, Rc::new(listener)));
+        }
+    }
+    Ok((udp, tcp))
 }
 
 fn chosen(udp: &[(SocketAddr, Rc<UdpSocket>)], tcp: &[(SocketAddr, Rc<TcpListener>)]) -> Option<u16> {
