@@ -118,8 +118,25 @@ impl Edit {
     pub fn remove_top_value(&mut self, name: Name) {
         let Some(at) = self.first(name) else { return };
         let value = self.value_octets(self.slots[at]);
+        // Empty elements are no values.
+        let from = value.iter().take_while(|&&b| b == b',' || b.is_ascii_whitespace()).count();
         let rest =
-            lexis::find_separator(value, 0, b',').map(|comma| value[comma + 1..].trim_ascii().to_vec());
+            lexis::find_separator(value, from, b',').map(|comma| value[comma + 1..].trim_ascii().to_vec());
+        self.set_octets(at, name, rest);
+    }
+
+    /// Removes the last comma-separated value of that name, with its line if it was the only one there.
+    pub fn remove_last_value(&mut self, name: Name) {
+        let Some(at) = self.slots.iter().rposition(|slot| slot.name == Some(name)) else { return };
+        let value = self.value_octets(self.slots[at]);
+        let mut rest = None;
+        let mut from = 0;
+        while let Some(comma) = lexis::find_separator(value, from, b',') {
+            from = comma + 1;
+            if !value[from..].trim_ascii().is_empty() {
+                rest = Some(value[..comma].trim_ascii().to_vec());
+            }
+        }
         self.set_octets(at, name, rest);
     }
 

@@ -211,6 +211,11 @@ impl Headers {
         CSeq { number, method }
     }
 
+    /// The number of CSeq.
+    pub fn cseq_number(&self) -> u32 {
+        self.index.cseq.as_ref().map_or(0, |(number, _)| *number)
+    }
+
     /// Contact.
     pub fn contacts(&self) -> Result<Contacts, Malformed> {
         let mut lines = self.lines_of(Name::Contact);

@@ -1,4 +1,4 @@
-//! SIP as values: messages, headers, URIs, transactions, dialogs, reginfo.
+//! SIP as values: messages, headers, URIs, transactions, dialogs, proxying, reginfo.
 //!
 //! A [`Message`] is the octets that came in and an index over them. Accessors read on demand, edits splice, and what nobody
 //! edits leaves exactly as it came. Nothing here does input or output, reads a clock or draws a random number.
@@ -18,6 +18,7 @@ pub mod message;
 pub mod method;
 pub mod name;
 mod parse;
+pub mod proxy;
 mod refusal;
 pub mod reginfo;
 mod start_line;

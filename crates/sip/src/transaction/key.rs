@@ -76,6 +76,13 @@ impl Keys {
     }
 }
 
+/// The mark in a branch of the form that any table writes, if it has one.
+pub(crate) fn mark_of(branch: &str) -> Option<u64> {
+    let digits = branch.strip_prefix(COOKIE)?.as_bytes();
+    let all = digits.len() == 48 && digits.iter().all(u8::is_ascii_hexdigit);
+    all.then(|| u64::from_str_radix(branch.get(COOKIE.len() + 32..)?, 16).ok())?
+}
+
 fn is_rfc_3261(branch: &str) -> bool {
     branch.len() > COOKIE.len()
         && branch.get(..COOKIE.len()).is_some_and(|head| head.eq_ignore_ascii_case(COOKIE))

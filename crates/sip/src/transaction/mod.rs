@@ -18,6 +18,8 @@ mod step;
 mod table;
 mod timers;
 
+pub(crate) use key::mark_of;
+
 pub use flow::{Flow, reconnect_target, response_flow};
 pub use table::Table;
 pub use timers::{Tick, Timers};

@@ -19,7 +19,7 @@ pub(crate) fn everything(message: &Message) -> String {
             );
             say("params", &request.uri().params().collect::<Vec<_>>());
             say("itself", &request.uri().equivalent(request.uri()));
-            say("checks", &sip::validate::proxy(request, &["gruu"]));
+            say("checks", &sip::proxy::validate(request, &["gruu"]));
         }
         Message::Response(response) => say("status", &(response.status(), response.reason())),
     }

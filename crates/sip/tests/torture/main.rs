@@ -115,8 +115,8 @@ fn verdict(parsed: Result<Message, ParseError>, wanted: Verdict) -> Result<(), S
         (Ok(message), Verdict::Checks(status)) => {
             reads(&message, None)?;
             let Message::Request(request) = &message else { return Err("it is a response".into()) };
-            match sip::validate::proxy(request, &[]) {
-                Some((found, _)) if found.code() == status => Ok(()),
+            match sip::proxy::validate(request, &[]) {
+                Err(found) if found.status.code() == status => Ok(()),
                 found => Err(format!("the checks say {found:?}")),
             }
         }
