@@ -129,14 +129,14 @@ impl Edit {
     pub fn remove_last_value(&mut self, name: Name) {
         let Some(at) = self.slots.iter().rposition(|slot| slot.name == Some(name)) else { return };
         let value = self.value_octets(self.slots[at]);
-        let mut rest = None;
-        let mut from = 0;
-        while let Some(comma) = lexis::find_separator(value, from, b',') {
-            from = comma + 1;
-            if !value[from..].trim_ascii().is_empty() {
-                rest = Some(value[..comma].trim_ascii().to_vec());
-            }
+        let used =
+            value.iter().rposition(|&b| b != b',' && !b.is_ascii_whitespace()).map_or(0, |last| last + 1);
+        let mut last = None;
+        while let Some(comma) = lexis::find_separator(&value[..used], last.map_or(0, |comma| comma + 1), b',')
+        {
+            last = Some(comma);
         }
+        let rest = last.map(|comma| value[..comma].trim_ascii().to_vec());
         self.set_octets(at, name, rest);
     }
 
