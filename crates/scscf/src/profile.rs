@@ -1,8 +1,7 @@
 //! TS 29.228 §6.6, annex E — the user profile as values. The XML is read by `diameter::user_data`.
 
-use crate::Impu;
+use crate::{Impu, ifc::Criteria};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// IMSSubscription: the service profiles of one implicit registration set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +22,7 @@ pub struct ServiceProfile {
     /// ListOfServiceIds.
     pub service_ids: Vec<Box<str>>,
     /// Initial filter criteria by ascending priority.
-    pub criteria: Arc<[InitialFilterCriteria]>,
+    pub criteria: Criteria,
     /// SharedIFCSetID.
     pub shared_criteria: Vec<u32>,
 }

@@ -5,7 +5,6 @@ use scscf::profile::{IdentityType, PublicIdentity, ServiceProfile, Subscription}
 use scscf::view::RegistrationState;
 use scscf::{Impi, Impu, Timestamp, User};
 use serde::Serialize;
-use std::sync::Arc;
 
 /// Checks a kind; `fresh` gives an empty store at each call.
 ///
@@ -42,7 +41,7 @@ pub fn user(name: &str, impus: &[&str], expires_at: u64) -> User {
         identities: impus.iter().map(identity).collect(),
         media_profile: None,
         service_ids: Vec::new(),
-        criteria: Arc::new([]),
+        criteria: Default::default(),
         shared_criteria: Vec::new(),
     };
     let binding = |impu: &&str| Binding {

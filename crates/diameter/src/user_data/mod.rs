@@ -88,7 +88,6 @@ fn service_profile(elements: &mut Elements<'_>) -> Result<ServiceProfile, UserDa
         return Err(malformed("ServiceProfile has no PublicIdentity"));
     }
     identities.shrink_to_fit();
-    criteria.sort_by_key(|criterion| criterion.priority);
     Ok(ServiceProfile { identities, media_profile, service_ids, criteria: criteria.into(), shared_criteria })
 }
 

@@ -20,4 +20,5 @@ mod s5_4_1_6_notify;
 mod s5_4_1_8;
 mod s5_4_2_1_1;
 mod s5_4_2_1_2;
+mod s5_4_3_ifc;
 mod s5_4_8;

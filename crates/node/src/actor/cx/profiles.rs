@@ -3,9 +3,9 @@
 use ahash::{AHashMap, RandomState};
 use diameter::user_data;
 use scscf::cx::UserDataError;
-use scscf::profile::{InitialFilterCriteria, Subscription};
+use scscf::ifc::Criteria;
+use scscf::profile::Subscription;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// What was read lately.
 #[derive(Default)]
@@ -13,7 +13,7 @@ pub(super) struct Profiles {
     hashing: RandomState,
     young: AHashMap<(u64, usize), Subscription>,
     old: AHashMap<(u64, usize), Subscription>,
-    criteria: VecDeque<Arc<[InitialFilterCriteria]>>,
+    criteria: VecDeque<Criteria>,
 }
 
 /// Documents of one generation; two are kept.
@@ -38,15 +38,21 @@ impl Profiles {
         Ok(read)
     }
 
-    fn share(&mut self, criteria: &mut Arc<[InitialFilterCriteria]>) {
-        if let Some(known) = self.criteria.iter().find(|known| ***known == **criteria) {
-            *criteria = Arc::clone(known);
+    fn share(&mut self, criteria: &mut Criteria) {
+        if criteria.is_empty() {
             return;
+        }
+        if let Some(known) = self.criteria.iter().find(|known| *known == criteria) {
+            *criteria = known.clone();
+            return;
+        }
+        for fault in criteria.faults() {
+            tracing::warn!(%fault, "the HSS sent a filter criterion that makes no sense");
         }
         if self.criteria.len() >= LISTS {
             self.criteria.pop_back();
         }
-        self.criteria.push_front(Arc::clone(criteria));
+        self.criteria.push_front(criteria.clone());
     }
 }
 
@@ -69,7 +75,7 @@ mod tests {
         let mut profiles = Profiles::default();
         let [a, b] = ["a", "b"].map(|name| profiles.read(document(name).as_bytes()).unwrap());
         assert_eq!(a.profiles[0].criteria.len(), 1);
-        assert!(Arc::ptr_eq(&a.profiles[0].criteria, &b.profiles[0].criteria));
+        assert!(a.profiles[0].criteria.is_same(&b.profiles[0].criteria));
         assert_ne!(a.private_id, b.private_id);
     }
 
