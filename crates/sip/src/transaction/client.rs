@@ -1,6 +1,6 @@
 //! RFC 3261 §17.1 — the client side of the table: requests sent, and which machine a response belongs to.
 
-use super::client_invite::ClientInvite;
+use super::client_invite::{ClientInvite, WantedCancel};
 use super::client_non_invite::ClientNonInvite;
 use super::key::Branch;
 use super::slots::SlotRef;
@@ -57,7 +57,8 @@ impl Table {
         out.push(Output::Transmit { flow, bytes: request.as_bytes().clone() });
     }
 
-    /// Cancels the INVITE `invite`; the CANCEL is the client transaction `id`.
+    /// Cancels the INVITE `invite`; the CANCEL is the client transaction `id`, with `reason` as the value of its Reason
+    /// header (RFC 3326).
     ///
     /// It leaves when the INVITE has a provisional response. If a final response comes first, no CANCEL is sent and nothing
     /// is heard of `id`. Once the CANCEL is out, the INVITE ends with its final response or times out after 64*T1.
@@ -68,6 +69,7 @@ impl Table {
         &mut self,
         invite: ClientId,
         id: ClientId,
+        reason: Option<&str>,
         now: Tick,
         out: &mut Vec<Output>,
     ) -> Result<(), Gone> {
@@ -87,7 +89,7 @@ impl Table {
             slot,
             flow,
         };
-        let Some(request) = machine.cancel(id, &mut step) else { return Ok(()) };
+        let Some(request) = machine.cancel(id, reason, &mut step) else { return Ok(()) };
         if self.clients.len() >= self.limits.clients {
             self.fail(id, out);
             return Ok(());
@@ -130,14 +132,14 @@ impl Table {
         self.with_client(slot, now, out, |client, step| match &mut client.machine {
             ClientMachine::Invite(machine) => {
                 let fate = machine.received(client.id, response, step);
-                due_cancel = machine.due_cancel().map(|id| (client.id, id));
+                due_cancel = machine.due_cancel().map(|wanted| (client.id, wanted));
                 fate
             }
             ClientMachine::NonInvite { machine, .. } => machine.received(client.id, response, step),
         });
-        if let Some((invite, id)) = due_cancel {
+        if let Some((invite, WantedCancel { id, reason })) = due_cancel {
             // With its final response in, the INVITE needs no CANCEL any more.
-            let _ = self.cancel(invite, id, now, out);
+            let _ = self.cancel(invite, id, reason.as_deref(), now, out);
         }
     }
 

@@ -9,7 +9,12 @@ use bytes::Bytes;
 pub(super) struct ClientInvite {
     state: State,
     /// A CANCEL the user asked for before there was a provisional response (RFC 3261 §9.1).
-    wanted_cancel: Option<ClientId>,
+    wanted_cancel: Option<WantedCancel>,
+}
+
+pub(super) struct WantedCancel {
+    pub(super) id: ClientId,
+    pub(super) reason: Option<Box<str>>,
 }
 
 enum State {
@@ -108,10 +113,15 @@ impl ClientInvite {
 
     /// RFC 3261 §9.1: the CANCEL to send now; before a provisional response it is remembered, after a final one there is
     /// nothing to cancel.
-    pub(super) fn cancel(&mut self, cancel: ClientId, step: &mut Step<'_>) -> Option<Request> {
+    pub(super) fn cancel(
+        &mut self,
+        id: ClientId,
+        reason: Option<&str>,
+        step: &mut Step<'_>,
+    ) -> Option<Request> {
         match &mut self.state {
             State::Calling { .. } => {
-                self.wanted_cancel = Some(cancel);
+                self.wanted_cancel = Some(WantedCancel { id, reason: reason.map(Into::into) });
                 None
             }
             State::Proceeding { cancelled: true, .. } => None,
@@ -120,35 +130,38 @@ impl ClientInvite {
                 let length = step.timers.life();
                 *patience = step.now.after(length);
                 step.start(Timer::Silence, length);
-                Some(cancellation(request))
+                Some(cancellation(request, reason))
             }
             State::Completed { .. } | State::Accepted => None,
         }
     }
 
     /// The CANCEL that had to wait for a provisional response, once that is there.
-    pub(super) fn due_cancel(&mut self) -> Option<ClientId> {
+    pub(super) fn due_cancel(&mut self) -> Option<WantedCancel> {
         if matches!(self.state, State::Calling { .. }) { None } else { self.wanted_cancel.take() }
     }
 }
 
 /// RFC 3261 §17.1.1.3: the ACK to a final response that is no 2xx.
 fn acknowledge(request: &Request, response: &Response) -> Bytes {
-    hop(request, Method::Ack, &response.get(Name::To).unwrap_or_default()).as_bytes().clone()
+    hop(request, Method::Ack, &response.get(Name::To).unwrap_or_default(), None).as_bytes().clone()
 }
 
 /// RFC 3261 §9.1: the CANCEL of a request.
-fn cancellation(request: &Request) -> Request {
-    hop(request, Method::Cancel, &request.get(Name::To).unwrap_or_default())
+fn cancellation(request: &Request, reason: Option<&str>) -> Request {
+    hop(request, Method::Cancel, &request.get(Name::To).unwrap_or_default(), reason)
 }
 
-fn hop(request: &Request, method: Method, to: &str) -> Request {
+fn hop(request: &Request, method: Method, to: &str, reason: Option<&str>) -> Request {
     let cseq = request.cseq_for(method.clone());
     let mut builder = Request::build(method, request.uri())
         .header(Name::Via, request.values(Name::Via).next().unwrap_or_default())
         .header(Name::MaxForwards, 70);
     for route in request.lines(Name::Route) {
         builder = builder.header(Name::Route, route);
+    }
+    if let Some(reason) = reason {
+        builder = builder.header(Name::Reason, reason);
     }
     builder
         .header(Name::From, request.get(Name::From).unwrap_or_default())

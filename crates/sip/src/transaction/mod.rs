@@ -67,6 +67,8 @@ pub enum Output {
         id: Option<ServerId>,
         /// The INVITE to end with 487; `None` when there is none, or it has its final response.
         of: Option<ServerId>,
+        /// The CANCEL itself; its Reason (RFC 3326) is worth passing on.
+        request: Request,
     },
     /// A response to a request of the user: any provisional one, a final one, or further 2xx to an INVITE.
     Response {

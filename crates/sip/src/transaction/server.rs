@@ -44,6 +44,28 @@ impl Table {
         answered
     }
 
+    /// Passes a retransmitted 2xx on without asking the user: `repeated` came in from further down, and what the user made
+    /// of the first 2xx with its To tag goes out once more (RFC 6026 §7.1).
+    ///
+    /// # Errors
+    /// [`Gone`] if the transaction is over, or the user sent no 2xx with that To tag in it: then it is news for the user.
+    pub fn again(
+        &mut self,
+        id: ServerId,
+        repeated: &Response,
+        now: Tick,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Gone> {
+        let mut sent = Err(Gone);
+        self.with_server(SlotRef::from_u64(id.0), now, out, |server, step| {
+            if let ServerMachine::Invite(machine) = &server.machine {
+                sent = machine.again(repeated, step);
+            }
+            Fate::Lives
+        });
+        sent
+    }
+
     pub(super) fn request(&mut self, request: Request, flow: Flow, now: Tick, out: &mut Vec<Output>) {
         let via = request.via();
         if *request.method() == Method::Ack {
@@ -100,15 +122,15 @@ impl Table {
         let responses = flow::response_flow(via, &flow);
         if self.servers.len() >= self.limits.servers {
             out.push(Output::Transmit { flow: responses, bytes: response.as_bytes().clone() });
-            out.push(Output::Cancel { id: None, of });
+            out.push(Output::Cancel { id: None, of, request });
             return;
         }
         let slot = self.servers.reserve();
         let id = ServerId(slot.to_u64());
-        self.open_server(slot, key, request, responses, now, out);
+        self.open_server(slot, key, request.clone(), responses, now, out);
         // A transaction just opened takes its first response.
         let _ = self.respond(id, response, now, out);
-        out.push(Output::Cancel { id: Some(id), of });
+        out.push(Output::Cancel { id: Some(id), of, request });
     }
 
     fn retransmitted(&mut self, key: u128, now: Tick, out: &mut Vec<Output>) -> bool {

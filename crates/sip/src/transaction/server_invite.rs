@@ -5,6 +5,10 @@ use super::step::{Fate, Step};
 use super::timers::{Tick, Timer};
 use crate::{Request, Response, Status};
 use bytes::Bytes;
+use smallvec::SmallVec;
+
+/// 2xx of different To tags that are kept; a call with more answers than that is repeated by its user alone.
+const KEPT: usize = 8;
 
 pub(super) enum ServerInvite {
     /// The user owes the final response, at the latest at `patience`.
@@ -13,8 +17,13 @@ pub(super) enum ServerInvite {
     Completed { response: Bytes, interval: u64 },
     /// Refused and acknowledged.
     Confirmed,
-    /// Accepted; further 2xx pass, further INVITEs are absorbed.
-    Accepted,
+    /// Accepted; further 2xx pass, further INVITEs are absorbed. One response for each To tag.
+    Accepted { responses: SmallVec<[Accepted; 1]> },
+}
+
+pub(super) struct Accepted {
+    to_tag: Option<Box<str>>,
+    response: Bytes,
 }
 
 impl ServerInvite {
@@ -39,7 +48,7 @@ impl ServerInvite {
             Self::Proceeding { response: Some(response), .. } | Self::Completed { response, .. } => {
                 step.transmit(response);
             }
-            Self::Proceeding { response: None, .. } | Self::Confirmed | Self::Accepted => {}
+            Self::Proceeding { response: None, .. } | Self::Confirmed | Self::Accepted { .. } => {}
         }
     }
 
@@ -50,7 +59,7 @@ impl ServerInvite {
                 *self = Self::Confirmed;
                 (false, step.linger(Timer::I, step.timers.t4))
             }
-            Self::Accepted => (true, Fate::Lives),
+            Self::Accepted { .. } => (true, Fate::Lives),
             Self::Proceeding { .. } | Self::Confirmed => (false, Fate::Lives),
         }
     }
@@ -67,7 +76,9 @@ impl ServerInvite {
             }
             Self::Proceeding { .. } if status.is_success() => {
                 step.transmit(answer.as_bytes());
-                *self = Self::Accepted;
+                let mut responses = SmallVec::new();
+                keep(&mut responses, answer);
+                *self = Self::Accepted { responses };
                 step.start(Timer::L, step.timers.life());
                 Ok(Fate::Lives)
             }
@@ -75,12 +86,20 @@ impl ServerInvite {
                 self.complete(answer, step);
                 Ok(Fate::Lives)
             }
-            Self::Accepted if status.is_success() => {
+            Self::Accepted { responses } if status.is_success() => {
                 step.transmit(answer.as_bytes());
+                keep(responses, answer);
                 Ok(Fate::Lives)
             }
-            Self::Completed { .. } | Self::Confirmed | Self::Accepted => Err(Gone),
+            Self::Completed { .. } | Self::Confirmed | Self::Accepted { .. } => Err(Gone),
         }
+    }
+
+    pub(super) fn again(&self, repeated: &Response, step: &mut Step<'_>) -> Result<(), Gone> {
+        let Self::Accepted { responses } = self else { return Err(Gone) };
+        let sent = responses.iter().find(|sent| sent.to_tag.as_deref() == repeated.to_tag()).ok_or(Gone)?;
+        step.retransmit(&sent.response);
+        Ok(())
     }
 
     fn complete(&mut self, answer: &Response, step: &mut Step<'_>) {
@@ -116,11 +135,20 @@ impl ServerInvite {
                 step.start(Timer::G, *interval);
                 Fate::Lives
             }
-            (Timer::H, Self::Completed { .. }) | (Timer::I, Self::Confirmed) | (Timer::L, Self::Accepted) => {
-                Fate::Ends
-            }
+            (Timer::H, Self::Completed { .. })
+            | (Timer::I, Self::Confirmed)
+            | (Timer::L, Self::Accepted { .. }) => Fate::Ends,
             _ => Fate::Lives,
         }
+    }
+}
+
+fn keep(responses: &mut SmallVec<[Accepted; 1]>, answer: &Response) {
+    let (to_tag, response) = (answer.to_tag(), answer.as_bytes().clone());
+    if let Some(sent) = responses.iter_mut().find(|sent| sent.to_tag.as_deref() == to_tag) {
+        sent.response = response;
+    } else if responses.len() < KEPT {
+        responses.push(Accepted { to_tag: to_tag.map(Into::into), response });
     }
 }
 

@@ -15,8 +15,9 @@ pub(super) enum ServerNonInvite {
         request: Request,
         response: Bytes,
     },
+    /// Without a response it ends in silence (RFC 4320 §4.2).
     Completed {
-        response: Bytes,
+        response: Option<Bytes>,
     },
 }
 
@@ -32,12 +33,15 @@ impl ServerNonInvite {
 
     pub(super) fn retransmitted(&self, step: &mut Step<'_>) {
         match self {
-            Self::Trying { .. } => {}
-            Self::Proceeding { response, .. } | Self::Completed { response } => step.transmit(response),
+            Self::Trying { .. } | Self::Completed { response: None } => {}
+            Self::Proceeding { response, .. } | Self::Completed { response: Some(response) } => {
+                step.transmit(response);
+            }
         }
     }
 
-    /// A provisional response of the user goes nowhere: RFC 4320 §4.1 leaves only the 100 that the table itself sends.
+    /// A provisional response of the user goes nowhere: RFC 4320 §4.1 leaves only the 100 that the table itself sends. Nor
+    /// does a 408: the client has timed out by itself, and only the elements between would hear of it (RFC 4320 §4.2).
     pub(super) fn respond(&mut self, response: &Response, step: &mut Step<'_>) -> Result<Fate, Gone> {
         if !self.is_unanswered() {
             return Err(Gone);
@@ -49,8 +53,10 @@ impl ServerNonInvite {
     }
 
     fn complete(&mut self, response: &Response, step: &mut Step<'_>) -> Fate {
-        let response = response.as_bytes().clone();
-        step.transmit(&response);
+        let response = (response.status() != Status::REQUEST_TIMEOUT).then(|| response.as_bytes().clone());
+        if let Some(response) = &response {
+            step.transmit(response);
+        }
         *self = Self::Completed { response };
         step.linger(Timer::J, step.timers.life())
     }

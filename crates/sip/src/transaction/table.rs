@@ -155,7 +155,7 @@ mod tests {
             {
                 let ringing = request.respond(Status::RINGING, "b").finish();
                 table.receive(ringing.into(), flow, Tick(0), &mut out);
-                table.cancel(ClientId(1), ClientId(3), Tick(0), &mut out).unwrap();
+                table.cancel(ClientId(1), ClientId(3), None, Tick(0), &mut out).unwrap();
             }
             table.receive(message, flow, Tick(0), &mut out);
         }

@@ -271,3 +271,50 @@ fn the_via_says_what_the_template_says() {
     assert!(branch.starts_with("z9hG4bK") && branch.ends_with("0000000000000abc") && branch.len() == 55);
     assert_eq!(rig.reply(&request, 200), ["1: 200"]);
 }
+
+#[test]
+fn a_cancel_says_why_also_when_it_had_to_wait() {
+    let mut rig = Rig::new();
+    rig.send(1, "INVITE");
+    let invite = rig.sent_request();
+    rig.cancel_because(1, 2, Some("SIP;cause=200;text=\"Call completed elsewhere\"")).unwrap();
+    assert_eq!(rig.reply(&invite, 180), ["1: 180", "> CANCEL"]);
+    let held = rig.sent_request();
+    assert_eq!(held.get(Name::Reason).unwrap(), "SIP;cause=200;text=\"Call completed elsewhere\"");
+
+    rig.send(3, "INVITE");
+    let invite = rig.sent_request();
+    rig.reply(&invite, 180);
+    assert_eq!(rig.cancel_because(3, 4, Some("SIP;cause=480")).unwrap(), ["> CANCEL"]);
+    assert_eq!(rig.sent_request().get(Name::Reason).unwrap(), "SIP;cause=480");
+    rig.reply(&invite, 487);
+    assert!(!rig.sent_request().has(Name::Reason), "the ACK has none");
+}
+
+#[test]
+fn a_cancel_that_crosses_a_2xx_does_not_hide_it() {
+    let mut rig = Rig::new();
+    rig.send(1, "INVITE");
+    let invite = rig.sent_request();
+    rig.reply(&invite, 180);
+    assert_eq!(rig.cancel(1, 2).unwrap(), ["> CANCEL"]);
+    let cancel = rig.sent_request();
+    assert_eq!(rig.reply(&invite, 200), ["1: 200"]);
+    assert_eq!(rig.reply(&cancel, 481), ["2: 481"]);
+    assert_eq!(rig.reply(&invite, 200), ["1: 200"], "for as long as it is repeated");
+    rig.run(400_000);
+    assert!(rig.is_at_rest());
+}
+
+#[test]
+fn a_cancel_that_nobody_answers_ends_by_itself() {
+    let mut rig = Rig::new();
+    rig.send(1, "INVITE");
+    let invite = rig.sent_request();
+    rig.reply(&invite, 180);
+    rig.cancel(1, 2).unwrap();
+    let heard: Vec<_> = rig.run(32_000).into_iter().filter(|(_, word)| word.ends_with("timed out")).collect();
+    assert_eq!(heard, at(&[(32_000, "1: timed out"), (32_000, "2: timed out")]));
+    rig.run(400_000);
+    assert!(rig.is_at_rest());
+}

@@ -5,6 +5,7 @@ mod client;
 mod limits;
 mod matching;
 mod properties;
+mod proxy;
 mod rig;
 mod routing;
 mod server;

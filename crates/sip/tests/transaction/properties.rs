@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 enum Happening {
     Receive { method: usize, branch: u8, cookie: bool, reliable: bool },
     Respond { which: usize, code: u16 },
+    Again { which: usize },
     Send { method: usize, reliable: bool },
     Reply { which: usize, code: u16, cancel: bool },
     Cancel { which: usize },
@@ -26,6 +27,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => (0..METHODS.len(), 0u8..6, any::<bool>(), any::<bool>())
             .prop_map(|(method, branch, cookie, reliable)| Happening::Receive { method, branch, cookie, reliable }),
         4 => (any::<usize>(), code.clone()).prop_map(|(which, code)| Happening::Respond { which, code }),
+        1 => any::<usize>().prop_map(|which| Happening::Again { which }),
         2 => (0..SENT.len(), any::<bool>()).prop_map(|(method, reliable)| Happening::Send { method, reliable }),
         3 => (any::<usize>(), code, any::<bool>())
             .prop_map(|(which, code, cancel)| Happening::Reply { which, code, cancel }),
@@ -101,6 +103,17 @@ impl World {
                     assert!(before.is_none() || (before == Some(true) && accepts), "answered twice");
                 }
             }
+            Happening::Again { which } => {
+                if self.asked.is_empty() {
+                    return;
+                }
+                let (id, request) = self.asked[which % self.asked.len()].clone();
+                let repeated = request.respond(status(200), "t").finish();
+                if self.table.again(id, &repeated, now, &mut out).is_ok() {
+                    assert_eq!(self.answered.get(&id), Some(&true), "only what was accepted");
+                    assert!(matches!(out[..], [Output::Transmit { .. }]));
+                }
+            }
             Happening::Send { method, reliable } => {
                 self.next += 1;
                 let id = ClientId(self.next);
@@ -133,6 +146,7 @@ impl World {
                 let _ = self.table.cancel(
                     self.sent[which % self.sent.len()].0,
                     ClientId(self.next),
+                    which.is_multiple_of(2).then_some("SIP;cause=480"),
                     now,
                     &mut out,
                 );

@@ -137,8 +137,26 @@ impl Rig {
     }
 
     pub(crate) fn cancel(&mut self, invite: u64, id: u64) -> Result<Vec<String>, Gone> {
+        self.cancel_because(invite, id, None)
+    }
+
+    pub(crate) fn cancel_because(
+        &mut self,
+        invite: u64,
+        id: u64,
+        reason: Option<&str>,
+    ) -> Result<Vec<String>, Gone> {
         let mut out = Vec::new();
-        self.table.cancel(ClientId(invite), ClientId(id), Tick(self.now), &mut out)?;
+        self.table.cancel(ClientId(invite), ClientId(id), reason, Tick(self.now), &mut out)?;
+        Ok(self.heard(out))
+    }
+
+    /// A 2xx came in again from further down.
+    pub(crate) fn again(&mut self, code: u16, to_tag: &str) -> Result<Vec<String>, Gone> {
+        let (id, request) = self.asked.clone().unwrap();
+        let repeated = request.respond(status(code), to_tag).finish();
+        let mut out = Vec::new();
+        self.table.again(id, &repeated, Tick(self.now), &mut out)?;
         Ok(self.heard(out))
     }
 

@@ -1,7 +1,8 @@
 //! RFC 3261 §17.2, RFC 6026 §7.1, RFC 4320 §4.
 
 use crate::rig::{Rig, VIA, at, tcp, text, udp};
-use sip::transaction::{Gone, Limits, Timers};
+use sip::Name;
+use sip::transaction::{Gone, Limits, Output, Timers};
 
 #[test]
 fn register_is_asked_once_and_its_answer_repeated() {
@@ -192,4 +193,69 @@ fn late_calls_do_not_burst() {
     rig.table.expire(sip::transaction::Tick(20_000), &mut out);
     assert_eq!(out.len(), 1, "one repetition, not all that were missed");
     assert_eq!(rig.receive_on(udp(), &text("ACK", VIA)), [""; 0]);
+}
+
+#[test]
+fn a_cancel_brings_its_reason() {
+    let mut rig = Rig::new();
+    rig.receive("INVITE");
+    let cancel = text("CANCEL", VIA).replace("Content-Length", "Reason: SIP;cause=200\r\nContent-Length");
+    let mut out = Vec::new();
+    rig.table.receive(crate::rig::parse(&cancel), udp(), sip::transaction::Tick(0), &mut out);
+    let Some(Output::Cancel { of: Some(_), request, .. }) = out.pop() else { panic!("a cancel") };
+    assert_eq!(request.get(Name::Reason).unwrap(), "SIP;cause=200");
+}
+
+#[test]
+fn a_repeated_2xx_is_passed_on_without_the_user() {
+    let mut rig = Rig::new();
+    rig.receive("INVITE");
+    assert_eq!(rig.again(200, "t"), Err(Gone), "nothing was sent yet");
+    rig.respond(183).unwrap();
+    assert_eq!(rig.again(200, "t"), Err(Gone));
+    rig.respond(200).unwrap();
+    let sent = rig.sent.clone().unwrap();
+    assert_eq!(rig.again(200, "t").unwrap(), ["> 200"]);
+    assert_eq!(rig.sent.clone().unwrap(), sent, "octet for octet");
+    assert_eq!(rig.table.stats().retransmitted, 1);
+
+    assert_eq!(rig.again(200, "fork"), Err(Gone), "another dialog is news");
+    let (id, request) = rig.asked.clone().unwrap();
+    let mut out = Vec::new();
+    let fork = request.respond(crate::rig::status(202), "fork").finish();
+    rig.table.respond(id, fork.clone(), sip::transaction::Tick(0), &mut out).unwrap();
+    assert_eq!(rig.again(202, "fork").unwrap(), ["> 202"]);
+    assert_eq!(rig.again(200, "t").unwrap(), ["> 200"], "each has its own");
+    assert_eq!(rig.sent.clone().unwrap(), sent);
+
+    rig.run(31_999);
+    assert_eq!(rig.again(200, "t").unwrap(), ["> 200"]);
+    rig.run(32_000);
+    assert_eq!(rig.again(200, "t"), Err(Gone), "timer L");
+}
+
+#[test]
+fn what_was_refused_is_not_passed_on_again() {
+    let mut rig = Rig::new();
+    rig.receive("INVITE");
+    rig.respond(486).unwrap();
+    assert_eq!(rig.again(200, "t"), Err(Gone));
+    let mut rig = Rig::new();
+    rig.receive("OPTIONS");
+    rig.respond(200).unwrap();
+    assert_eq!(rig.again(200, "t"), Err(Gone), "a server transaction repeats by itself");
+}
+
+#[test]
+fn a_non_invite_that_timed_out_further_down_ends_in_silence() {
+    let mut rig = Rig::new();
+    rig.receive("MESSAGE");
+    assert_eq!(rig.respond(408).unwrap(), [""; 0]);
+    assert_eq!(rig.table.unanswered(), 0);
+    assert!(rig.receive("MESSAGE").is_empty(), "absorbed");
+    assert_eq!(rig.respond(200), Err(Gone));
+    assert_eq!(rig.run(32_000), []);
+    assert!(rig.is_at_rest());
+    rig.receive("INVITE");
+    assert_eq!(rig.respond(408).unwrap(), ["> 408"]);
 }
