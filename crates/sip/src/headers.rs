@@ -266,7 +266,7 @@ impl Headers {
         Ok(found)
     }
 
-    fn typed<T>(
+    pub(crate) fn typed<T>(
         &self,
         name: Name,
         parse: impl Fn(&str) -> Result<T, UriError>,

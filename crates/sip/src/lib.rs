@@ -7,6 +7,7 @@ pub mod builder;
 pub mod dialog;
 pub mod edit;
 pub mod error;
+mod fingerprint;
 pub mod framing;
 pub mod header;
 pub mod headers;
@@ -16,6 +17,7 @@ mod lexis;
 pub mod limits;
 pub mod message;
 pub mod method;
+pub mod multipart;
 pub mod name;
 mod parse;
 pub mod proxy;
@@ -39,6 +41,9 @@ pub use header::{
     digest::Digest,
     event::{Event, SubscriptionState, Substate},
     params::Params,
+    reason::Reason,
+    served_user::ServedUser,
+    session_expires::SessionExpires,
     via::{Transport, Via},
 };
 pub use headers::Headers;

@@ -83,6 +83,7 @@ names! {
     Join = "Join",
     MaxBreadth = "Max-Breadth",
     MimeVersion = "MIME-Version",
+    MinSe = "Min-SE",
     Organization = "Organization",
     PAccessNetworkInfo = "P-Access-Network-Info",
     PAnswerState = "P-Answer-State",

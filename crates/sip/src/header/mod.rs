@@ -6,4 +6,7 @@ pub mod cseq;
 pub mod digest;
 pub mod event;
 pub mod params;
+pub mod reason;
+pub mod served_user;
+pub mod session_expires;
 pub mod via;

@@ -1,6 +1,6 @@
 //! RFC 5393 §4 — loop detection, as it corrects RFC 3261 §16.3 and §16.6.
 
-use crate::{Name, Request, Via, transaction::mark_of};
+use crate::{Name, Request, Via, fingerprint::Fingerprint, transaction::mark_of};
 use memchr::memmem;
 
 /// The hash of all in a received request that decides where it goes: tags, Call-ID, CSeq number, Request-URI, Route,
@@ -10,7 +10,7 @@ use memchr::memmem;
 /// computes the same for the same request, so that a loop through several nodes is seen. A request that comes back from an
 /// application server has another Route and is no loop.
 pub fn mark(request: &Request) -> u64 {
-    let mut hash = Hash(0);
+    let mut hash = Fingerprint::new();
     hash.field(request.to_tag().unwrap_or("").as_bytes());
     hash.field(request.from_tag().unwrap_or("").as_bytes());
     hash.field(request.call_id().as_bytes());
@@ -36,36 +36,6 @@ pub fn looped(request: &Request, mark: u64) -> bool {
             finder.find(value.as_bytes()).is_some()
                 && Via::parse(&value).is_ok_and(|via| via.branch().and_then(mark_of) == Some(mark))
         })
-}
-
-/// Eight octets at a time; what it gives is the same on every machine.
-struct Hash(u64);
-
-impl Hash {
-    /// The length separates one field from the next.
-    fn field(&mut self, octets: &[u8]) {
-        self.word(octets.len() as u64);
-        let (words, rest) = octets.as_chunks::<8>();
-        for &word in words {
-            self.word(u64::from_le_bytes(word));
-        }
-        if !rest.is_empty() {
-            let mut word = [0; 8];
-            word[..rest.len()].copy_from_slice(rest);
-            self.word(u64::from_le_bytes(word));
-        }
-    }
-
-    fn word(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    /// The last mixing of splitmix64: every bit in tells on every bit out.
-    fn finish(self) -> u64 {
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }
 
 #[cfg(test)]
