@@ -168,6 +168,10 @@ impl Shell {
             }
             (true, true) | (false, false) => {}
         }
+        if before.sessions != after.sessions {
+            let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+            telemetry.sessions.inc_by(number(after.sessions) - number(before.sessions));
+        }
         match (before.reauthentication, after.reauthentication) {
             (false, true) => {
                 telemetry.reauthentications_started.inc();
@@ -190,10 +194,17 @@ impl Shell {
 fn cause(event: &Event) -> String {
     match event {
         Event::Request { request, .. } => request.method().as_str().to_owned(),
+        Event::Ack { .. } => "ACK".into(),
+        Event::Cancel { .. } => "CANCEL".into(),
+        Event::Reply { to: Purpose::Relay(..), reply: Reply::Response(response) } => {
+            format!("{} to {}", response.status().code(), response.cseq().method)
+        }
         Event::Reply { to, reply } => {
             let what = match to {
                 Purpose::Notify(_) => "NOTIFY",
                 Purpose::Refer => "REFER",
+                Purpose::Relay(..) => "a request on its way",
+                Purpose::Release(..) => "BYE",
             };
             match reply {
                 Reply::Response(response) => format!("{} to {what}", response.status().code()),
@@ -231,6 +242,9 @@ fn effect(effect: &Effect) -> String {
             )
         }
         Effect::Send { request, .. } => format!("{} to {}", request.method().as_str(), request.uri_text()),
+        Effect::Relay { request, .. } => format!("{} on to {}", request.method().as_str(), next(request)),
+        Effect::Cancel { .. } => "CANCEL".into(),
+        Effect::Pass { request } => format!("{} on to {}", request.method().as_str(), next(request)),
         Effect::CxRequest { request: cx::Request::MultimediaAuth(_), .. } => "MAR".into(),
         Effect::CxRequest { request: cx::Request::ServerAssignment(sar), .. } => {
             format!("SAR {:?}", sar.assignment)
@@ -238,5 +252,16 @@ fn effect(effect: &Effect) -> String {
         Effect::CxAnswer { answer, .. } => format!("answer to the HSS: {}", answer.result),
         Effect::Tell { .. } => "answer to the operator".into(),
         Effect::TellSiblings { contacts, .. } => format!("{} contacts told to siblings", contacts.len()),
+    }
+}
+
+/// Where a request goes next, in short.
+fn next(request: &sip::Request) -> String {
+    match request.values(sip::Name::Route).next() {
+        Some(route) => {
+            let host = sip::NameAddr::parse(&route).map(|route| route.uri.host().to_owned());
+            format!("{} by {}", request.uri_text(), host.unwrap_or_default())
+        }
+        None => request.uri_text().to_owned(),
     }
 }

@@ -1,6 +1,7 @@
 //! Does what a step asked for, after its save.
 
 use crate::actor::duties::Duties;
+use crate::actor::transactions::Onward;
 use crate::shell::Shell;
 use scscf::{Effect, Event, Impi, Impu, Purpose, SharedContact};
 use sip::Method;
@@ -12,7 +13,9 @@ impl Shell {
         for effect in effects {
             match effect {
                 Effect::Respond { tx, response } => {
-                    duties.answered_sip(tx);
+                    if response.status().is_final() {
+                        duties.answered_sip(tx);
+                    }
                     if response.cseq().method == Method::Register {
                         self.telemetry.registered(response.status());
                     }
@@ -23,9 +26,21 @@ impl Shell {
                     match purpose {
                         Purpose::Notify(_) => self.telemetry.notifies.inc(),
                         Purpose::Refer => self.telemetry.refers.inc(),
+                        Purpose::Release(..) => self.telemetry.releases.inc(),
+                        Purpose::Relay(..) => self.telemetry.relayed.inc(),
                     };
-                    self.send(impi.clone(), purpose, request);
+                    self.send(impi.clone(), purpose, request, Onward::default());
                 }
+                Effect::Relay { relay, branch, request, tx, mark } => {
+                    duties.ask();
+                    self.telemetry.relayed.inc();
+                    let onward = Onward { tx: Some(tx), mark: Some(mark) };
+                    self.send(impi.clone(), Purpose::Relay(relay, branch), request, onward);
+                }
+                Effect::Cancel { relay, branch, reason } => {
+                    self.cancel_sent(impi, Purpose::Relay(relay, branch), reason.as_deref());
+                }
+                Effect::Pass { request } => self.pass(request),
                 Effect::CxRequest { purpose, request } => {
                     duties.ask();
                     self.ask_hss(impi.clone(), purpose, &request);

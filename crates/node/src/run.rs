@@ -186,13 +186,12 @@ async fn end(shell: Rc<Shell>, close_http: Closing) {
 fn policy(config: &Config) -> anyhow::Result<Policy> {
     let name = sip::Uri::parse(&config.node.name).map_err(|error| anyhow!("node.name: {error}"))?;
     Ok(Policy {
-        name,
-        domain: config.node.domain.as_str().into(),
-        tokens: Tokens::new(&secret(config)),
         registration: config.registration.clone(),
         authentication: config.authentication.clone(),
         reg_event: config.reg_event.clone(),
         reauthentication: config.reauthentication.clone(),
+        session: config.session.clone(),
+        ..Policy::of(name, &config.node.domain, Tokens::new(&secret(config)))
     })
 }
 

@@ -56,6 +56,8 @@ telemetry! {
         wrong_answers = "wrong_answers", "Wrong answers to challenges";
         notifies = "notifies", "NOTIFY requests sent";
         refers = "refers", "REFER requests sent";
+        relayed = "sip_relayed", "Requests forwarded on a branch";
+        releases = "releases", "BYE requests that release a session";
         reauthentications_started = "reauthentications_started", "Re-authentications the network asked for";
         reauthentications_succeeded = "reauthentications_succeeded", "Re-authentications that were answered rightly";
         reauthentications_lapsed = "reauthentications_lapsed", "Re-authentications that ended otherwise";
@@ -79,6 +81,7 @@ telemetry! {
         passivated = "users_passivated", "Actors ended because their user was silent";
     }
     gauges {
+        sessions = "sessions", "Sessions of living users, those being set up included";
         users = "registered_users", "Users with at least one contact binding";
         actors = "actors", "Users whose actor lives";
         transactions = "sip_transactions", "SIP transactions of both sides";

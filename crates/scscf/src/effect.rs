@@ -2,16 +2,24 @@
 
 use crate::{
     Impu, Rejection, Timestamp, cx,
-    event::{AskTx, CxPurpose, CxTx, Purpose, ServerTx, SharedContact},
+    event::{AskTx, CxPurpose, CxTx, Purpose, RelayId, ServerTx, SharedContact},
 };
+use sip::proxy::BranchId;
 
 /// An imperative to the shell.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Answer a SIP request.
+    /// Answer a SIP request; provisional responses may go before the final one.
     Respond { tx: ServerTx, response: sip::Response },
     /// Send a SIP request; its fate comes back as `Event::Reply`. The shell adds Via and picks the next hop.
     Send { purpose: Purpose, request: sip::Request },
+    /// Forward a request on a branch; what becomes of it comes back as `Event::Reply` to `Purpose::Relay`. `mark` goes into
+    /// the branch parameter, for loop detection (RFC 3261 §16.6); `tx` is the request that is forwarded.
+    Relay { relay: RelayId, branch: BranchId, request: sip::Request, tx: ServerTx, mark: u64 },
+    /// Cancel a branch of a forwarded INVITE (RFC 3261 §9.1), for this Reason.
+    Cancel { relay: RelayId, branch: BranchId, reason: Option<Box<str>> },
+    /// Forward a request that has no transaction: an ACK to a 2xx.
+    Pass { request: sip::Request },
     /// Ask the HSS; its answer comes back as `Event::CxAnswer`.
     CxRequest { purpose: CxPurpose, request: cx::Request },
     /// Answer the HSS.

@@ -9,6 +9,10 @@ use std::net::IpAddr;
 pub enum Event {
     /// A SIP request arrived; exactly one answer is owed on `tx`.
     Request { tx: ServerTx, request: sip::Request, source: Source },
+    /// An ACK to a 2xx arrived; nothing is owed for it.
+    Ack { request: sip::Request, source: Source },
+    /// The INVITE on `of` shall end (RFC 3261 §9.2); `reason` is the Reason header of the CANCEL.
+    Cancel { of: ServerTx, reason: Option<Box<str>> },
     /// The fate of a request this user sent.
     Reply { to: Purpose, reply: Reply },
     /// The HSS answered, or did not.
@@ -55,6 +59,47 @@ pub enum Purpose {
     Notify(SubscriptionId),
     /// REFER that asks a UE for a REGISTER (TS 24.229 §5.4.1.6, by other means).
     Refer,
+    /// A branch of a request on its way; provisional responses but 100 come home too, our Via still on top.
+    Relay(RelayId, sip::proxy::BranchId),
+    /// BYE that releases one side of a session (TS 24.229 §5.4.5.1).
+    Release(SessionId, Side),
+}
+
+/// A request on its way through this user: a server transaction and its branches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RelayId(pub u64);
+
+/// A session of this user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId(pub u64);
+
+/// One side of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Who sent the initial INVITE.
+    Caller,
+    /// Who answered it.
+    Callee,
+}
+
+impl Side {
+    /// The other side.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Caller => Self::Callee,
+            Self::Callee => Self::Caller,
+        }
+    }
+
+    /// `caller` or `callee`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+        }
+    }
 }
 
 /// A subscription to the registration state of this user.
@@ -64,7 +109,7 @@ pub struct SubscriptionId(pub u64);
 /// What became of a SIP request.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// A final response.
+    /// A final response; for a relay also a provisional one.
     Response(sip::Response),
     /// None came in time.
     Timeout,
@@ -81,6 +126,8 @@ pub enum CxPurpose {
     Assign(AttemptId),
     /// SAR that ends a registration or reports a failed authentication; nobody waits for the answer.
     Report,
+    /// SAR that asks for the profile of a user who is not registered, for a request on its way.
+    Profile(RelayId),
 }
 
 /// A REGISTER in progress between two answers of the HSS.
@@ -109,4 +156,7 @@ pub struct SharedContact {
     pub expires_at: crate::Timestamp,
     /// Its identifier in documents.
     pub id: u64,
+    /// Path, order kept: the first is nearest to us.
+    #[serde(default)]
+    pub path: Vec<Box<str>>,
 }

@@ -1,16 +1,18 @@
 //! TS 24.229 §5.4.1.1, §5.4.3.1 — whom a request concerns, read off its headers without looking anything up.
 
-use crate::token::Tokens;
-use crate::{Impi, Impu, Rejection};
-use sip::{Method, Name, Request, Scheme, Status, Uri};
+use crate::{Impi, Impu, Policy, Rejection};
+use sip::{Method, Name, NameAddr, Request, Scheme, Status, Uri};
 
 /// Where a request belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Located {
     /// To this private user identity.
     User(Impi),
-    /// To whoever registered this public user identity: the directory knows.
-    Identity(Impu),
+    /// To whoever registered this public user identity: the directory knows. A telephone number in a SIP URI may be known
+    /// as a tel URI only.
+    Identity(Impu, Option<Impu>),
+    /// To the S-CSCF itself.
+    Ourselves,
 }
 
 const CLAUSE: &str = "TS 24.229 §5.4.1.1";
@@ -18,30 +20,47 @@ const CLAUSE: &str = "TS 24.229 §5.4.1.1";
 /// Finds the user of a request that entered at any node.
 ///
 /// A REGISTER is identified by the `username` of its Authorization, else by the identity in To, of which scheme, parameters
-/// and port are dropped. Every other request by a token of ours in its first Route or its Request-URI, else by the public
-/// user identity in the Request-URI.
-pub fn locate(request: &Request, tokens: &Tokens, domain: &str) -> Result<Located, Rejection> {
+/// and port are dropped. Every other request by a token of ours in its first Route or its Request-URI; where that Route asks
+/// for originating services (`orig`) by the user it asks them for; else by the public user identity in the Request-URI.
+pub fn locate(request: &Request, policy: &Policy) -> Result<Located, Rejection> {
     if *request.method() == Method::Register {
         return registering(request).map(Located::User);
     }
-    let routes = request.addresses(Name::Route).map_err(|malformed| {
-        Rejection::new(Status::BAD_REQUEST, "RFC 3261 §20.34", format!("Route: {}", malformed.why))
-    })?;
-    let ours = routes.first().into_iter().map(|route| &route.uri).chain([request.uri()]);
-    if let Some((_, impi, _)) = ours.filter_map(Uri::user).find_map(|user| tokens.open(user)) {
+    let malformed = |name: &'static str| {
+        move |malformed: sip::Malformed| {
+            Rejection::new(Status::BAD_REQUEST, "RFC 3261 §20", format!("{name}: {}", malformed.why))
+        }
+    };
+    let top = match request.values(Name::Route).next() {
+        Some(value) => Some(NameAddr::parse(&value).map_err(|error| {
+            Rejection::new(Status::BAD_REQUEST, "RFC 3261 §20.34", format!("Route: {}", error.0))
+        })?),
+        None => None,
+    };
+    let top = top.as_ref().map(|route| &route.uri);
+    let uri = request.uri();
+    if let Some((_, impi, _)) =
+        top.into_iter().chain([uri]).filter_map(Uri::user).find_map(|user| policy.tokens.open(user))
+    {
         return Ok(Located::User(impi));
     }
-    let uri = request.uri();
+    if top.is_some_and(|route| route.has_param("orig")) {
+        for name in [Name::PServedUser, Name::PAssertedIdentity] {
+            let named = request.addresses(name).map_err(malformed(name.as_str()))?;
+            if let Some(served) = named.first() {
+                return Ok(identified(&served.uri));
+            }
+        }
+    }
     match uri.scheme() {
-        Scheme::Tel => Ok(Located::Identity(Impu::of(uri))),
-        Scheme::Sip | Scheme::Sips if uri.user().is_some() => Ok(Located::Identity(Impu::of(uri))),
+        Scheme::Tel => Ok(identified(uri)),
+        Scheme::Sip | Scheme::Sips if uri.user().is_some() => Ok(identified(uri)),
         Scheme::Sip | Scheme::Sips => {
-            let why = if uri.host().eq_ignore_ascii_case(domain) {
-                "the Request-URI names the network and no user"
-            } else {
-                "the Request-URI names no user"
-            };
-            Err(Rejection::new(Status::NOT_FOUND, "RFC 3261 §16.5", why))
+            let names = |host: &str| uri.host().eq_ignore_ascii_case(host);
+            if names(policy.name.host()) || names(&policy.domain) {
+                return Ok(Located::Ourselves);
+            }
+            Err(Rejection::new(Status::NOT_FOUND, "RFC 3261 §16.5", "the Request-URI names no user"))
         }
         Scheme::Urn | Scheme::Other => Err(Rejection::new(
             Status::UNSUPPORTED_URI_SCHEME,
@@ -49,6 +68,10 @@ pub fn locate(request: &Request, tokens: &Tokens, domain: &str) -> Result<Locate
             "the scheme of the Request-URI is not served",
         )),
     }
+}
+
+fn identified(uri: &Uri) -> Located {
+    Located::Identity(Impu::of(uri), crate::user::number_in(uri))
 }
 
 fn registering(request: &Request) -> Result<Impi, Rejection> {
@@ -73,9 +96,13 @@ pub(crate) fn derived(to: &Uri) -> Option<Impi> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::token::TokenKind;
+    use crate::token::{TokenKind, Tokens};
     use bytes::Bytes;
     use sip::Message;
+
+    fn policy() -> Policy {
+        Policy::of(Uri::parse("sip:scscf.h:5060").unwrap(), "h", Tokens::new(&[1; 32]))
+    }
 
     fn request(start: &str, lines: &str) -> Request {
         let method = start.split(' ').next().unwrap();
@@ -91,8 +118,7 @@ mod tests {
 
     #[test]
     fn a_register_is_found_by_username_else_by_to() {
-        let tokens = Tokens::new(&[1; 32]);
-        let find = |lines: &str| locate(&request("REGISTER sip:h", lines), &tokens, "h");
+        let find = |lines: &str| locate(&request("REGISTER sip:h", lines), &policy());
         let user = |text: &str| Ok(Located::User(Impi::new(text).unwrap()));
         assert_eq!(find("To: <sip:u@H:5060;x=1>;y=2\r\n"), user("u@h"));
         let lines = "To: <sip:u@h>\r\nAuthorization: Digest username=\"p@h\", realm=\"h\", nonce=\"\", response=\"\"\r\n";
@@ -104,17 +130,26 @@ mod tests {
 
     #[test]
     fn a_token_leads_home_and_an_identity_to_the_directory() {
-        let tokens = Tokens::new(&[1; 32]);
+        let tokens = policy().tokens;
         let impi = Impi::new("p@h").unwrap();
         let token = tokens.mint(TokenKind::ServiceRoute, &impi, 7);
         let to = "To: <sip:u@h>\r\n";
-        let find = |start: &str, lines: &str| locate(&request(start, lines), &tokens, "h");
+        let find = |start: &str, lines: &str| locate(&request(start, lines), &policy());
         let routed = find("INVITE tel:+1", &format!("{to}Route: <sip:{token}@s;lr>\r\n"));
         assert_eq!(routed, Ok(Located::User(impi.clone())));
         assert_eq!(find(&format!("SUBSCRIBE sip:{token}@s"), to), Ok(Located::User(impi)));
-        let identity = Located::Identity(Impu::parse("sip:u@h").unwrap());
-        assert_eq!(find("SUBSCRIBE sip:u@H;x=1", to), Ok(identity));
-        assert_eq!(find("OPTIONS sip:h", to).unwrap_err().status, Status::NOT_FOUND);
+        let identity = |text: &str| Located::Identity(Impu::parse(text).unwrap(), None);
+        assert_eq!(find("SUBSCRIBE sip:u@H;x=1", to), Ok(identity("sip:u@h")));
+        assert_eq!(find("OPTIONS sip:h", to), Ok(Located::Ourselves));
+        assert_eq!(find("OPTIONS sip:scscf.h", to), Ok(Located::Ourselves));
+        assert_eq!(find("OPTIONS sip:elsewhere", to).unwrap_err().status, Status::NOT_FOUND);
+        let number = Located::Identity(Impu::parse("sip:+15@h").unwrap(), Impu::parse("tel:+15"));
+        assert_eq!(find("INVITE sip:+15@h;user=phone", to), Ok(number));
+        let served =
+            "Route: <sip:scscf.h;lr;orig>\r\nP-Served-User: <sip:a@h>\r\nP-Asserted-Identity: <sip:b@h>\r\n";
+        assert_eq!(find("INVITE sip:u@h", &format!("{to}{served}")), Ok(identity("sip:a@h")));
+        let asserted = "Route: <sip:scscf.h;lr;orig>\r\nP-Asserted-Identity: <sip:b@h>\r\n";
+        assert_eq!(find("INVITE sip:u@h", &format!("{to}{asserted}")), Ok(identity("sip:b@h")));
         assert_eq!(find("OPTIONS urn:service:sos", to).unwrap_err().status, Status::UNSUPPORTED_URI_SCHEME);
     }
 }

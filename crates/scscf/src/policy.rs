@@ -1,7 +1,9 @@
 //! Where the specification says *may*, the operator decides here. Where it says *shall*, there is no field.
 
+use crate::ifc::Criteria;
 use crate::{Span, token::Tokens};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The operator's choices and the names of the cluster.
 #[derive(Clone, Debug)]
@@ -20,6 +22,43 @@ pub struct Policy {
     pub reg_event: RegEvent,
     /// Network-initiated re-authentication.
     pub reauthentication: Reauthentication,
+    /// Sessions and standalone transactions.
+    pub session: Session,
+    /// Shared sets of initial filter criteria by their identifier (TS 29.228 §6.6, SharedIFCSetID).
+    pub shared_criteria: BTreeMap<u32, Criteria>,
+}
+
+impl Policy {
+    /// The choices of somebody who makes none, for a cluster of this name and domain.
+    pub fn of(name: sip::Uri, domain: &str, tokens: Tokens) -> Self {
+        Self {
+            name,
+            domain: domain.into(),
+            tokens,
+            registration: Registration::default(),
+            authentication: Authentication::default(),
+            reg_event: RegEvent::default(),
+            reauthentication: Reauthentication::default(),
+            session: Session::default(),
+            shared_criteria: BTreeMap::new(),
+        }
+    }
+
+    /// Host and port of the name, as they stand in URIs that lead back here.
+    pub fn host_port(&self) -> HostPort<'_> {
+        HostPort(&self.name)
+    }
+}
+
+/// Host, and port if there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct HostPort<'a>(&'a sip::Uri);
+
+impl std::fmt::Display for HostPort<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.host())?;
+        self.0.port().map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
 }
 
 /// `[registration]`
@@ -233,4 +272,47 @@ pub enum TimeoutEvent {
     Expired,
     /// `deactivated`
     Deactivated,
+}
+
+/// `[session]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Session {
+    /// Sessions of one private user identity, those being set up included.
+    pub max_sessions: usize,
+    /// Requests of one private user identity on their way at once.
+    pub max_relays: usize,
+    /// Timer C, seconds: a forwarded INVITE may ring so long; more than 180 (RFC 3261 §16.6).
+    pub timer_c: u32,
+    /// How long an application server whose default handling is SESSION_CONTINUED may stay silent, milliseconds.
+    pub as_continued_timeout_ms: u32,
+    /// The same for one whose default handling is SESSION_TERMINATED, milliseconds.
+    pub as_terminated_timeout_ms: u32,
+    /// Session interval put into an INVITE that names none, seconds; 0: none (RFC 4028 §8).
+    pub session_expires: u32,
+    /// Shortest session interval, seconds; at least 90 (RFC 4028 §5).
+    pub min_se: u32,
+    /// BYEs sent to one side of a session at most, when no answer comes.
+    pub release_attempts: u8,
+    /// Where requests to telephone numbers and to users unknown here break out, a SIP URI; empty: nowhere.
+    pub bgcf: Box<str>,
+    /// Domains inside the trust domain beside the home domain: identities and charging data stay in requests to them.
+    pub trusted_domains: Vec<Box<str>>,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            max_sessions: 64,
+            max_relays: 256,
+            timer_c: 185,
+            as_continued_timeout_ms: 2000,
+            as_terminated_timeout_ms: 4000,
+            session_expires: 1800,
+            min_se: 90,
+            release_attempts: 3,
+            bgcf: "".into(),
+            trusted_domains: Vec::new(),
+        }
+    }
 }

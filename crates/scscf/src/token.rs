@@ -30,6 +30,9 @@ pub enum TokenKind {
     TemporaryGruu,
 }
 
+/// Stands between a private user identity, which cannot hold it, and a note.
+const NOTE: u8 = 0;
+
 impl TokenKind {
     const fn letter(self) -> &'static [u8] {
         match self {
@@ -55,11 +58,20 @@ impl Tokens {
         Aes128Siv::new_from_slice(self.key.reveal()).ok()
     }
 
-    /// The token of `impi` for `kind`, with `discriminator` sealed in (a binding, a subscription, a leg).
+    /// The token of `impi` for `kind`, with `discriminator` sealed in (a binding, a subscription, a session).
     pub fn mint(&self, kind: TokenKind, impi: &Impi, discriminator: u64) -> String {
-        let mut plain = Vec::with_capacity(9 + impi.as_str().len());
+        self.mint_with(kind, impi, discriminator, &[])
+    }
+
+    /// The same with more sealed in.
+    pub fn mint_with(&self, kind: TokenKind, impi: &Impi, discriminator: u64, note: &[u8]) -> String {
+        let mut plain = Vec::with_capacity(9 + impi.as_str().len() + note.len());
         plain.extend_from_slice(&discriminator.to_be_bytes());
         plain.extend_from_slice(impi.as_str().as_bytes());
+        if !note.is_empty() {
+            plain.push(NOTE);
+            plain.extend_from_slice(note);
+        }
         let sealed = self.cipher().and_then(|mut cipher| cipher.encrypt([kind.letter()], &plain).ok());
         let mut token = String::from_utf8_lossy(kind.letter()).into_owned();
         URL_SAFE_NO_PAD.encode_string(sealed.unwrap_or_default(), &mut token);
@@ -68,12 +80,21 @@ impl Tokens {
 
     /// What `user` (the user part of a URI) leads to, if this cluster minted it.
     pub fn open(&self, user: &str) -> Option<(TokenKind, Impi, u64)> {
+        self.open_with(user).map(|(kind, impi, discriminator, _)| (kind, impi, discriminator))
+    }
+
+    /// The same with what else was sealed in.
+    pub fn open_with(&self, user: &str) -> Option<(TokenKind, Impi, u64, Vec<u8>)> {
         let kind = *TokenKind::ALL.iter().find(|kind| user.as_bytes().first() == kind.letter().first())?;
         let sealed = URL_SAFE_NO_PAD.decode(user.get(1..)?).ok()?;
         let plain = self.cipher()?.decrypt([kind.letter()], &sealed).ok()?;
-        let (discriminator, impi) = plain.split_at_checked(8)?;
+        let (discriminator, rest) = plain.split_at_checked(8)?;
+        let (impi, note) = match rest.iter().position(|octet| *octet == NOTE) {
+            Some(at) => (&rest[..at], rest[at + 1..].to_vec()),
+            None => (rest, Vec::new()),
+        };
         let impi = Impi::new(std::str::from_utf8(impi).ok()?)?;
-        Some((kind, impi, u64::from_be_bytes(discriminator.try_into().ok()?)))
+        Some((kind, impi, u64::from_be_bytes(discriminator.try_into().ok()?), note))
     }
 }
 
@@ -101,6 +122,11 @@ mod tests {
         forged[last] = if forged[last] == b'A' { b'B' } else { b'A' };
         assert_eq!(tokens.open(std::str::from_utf8(&forged).unwrap()), None);
         assert_eq!(tokens.open(""), None);
+        let noted = tokens.mint_with(TokenKind::OriginalDialog, &impi, 7, b"\0\x01sip:a@b");
+        assert_eq!(
+            tokens.open_with(&noted),
+            Some((TokenKind::OriginalDialog, impi, 7, b"\0\x01sip:a@b".to_vec()))
+        );
         assert_eq!(tokens.open("alice"), None);
     }
 

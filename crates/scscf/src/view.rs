@@ -2,8 +2,8 @@
 
 use crate::{
     Timestamp,
-    event::Trigger,
-    user::{Phase, Subscriber},
+    event::{Side, Trigger},
+    user::{Phase, ReleaseCause, Subscriber},
 };
 use serde::{Serialize, Serializer};
 
@@ -22,6 +22,8 @@ pub struct View {
     pub subscriptions: Vec<Subscription>,
     /// Sessions.
     pub sessions: Vec<Session>,
+    /// What became of sessions that were released, newest last.
+    pub releases: Vec<Release>,
     /// Counters of authentication.
     pub authentication: Authentication,
     /// The pending network-initiated re-authentication.
@@ -116,7 +118,7 @@ pub struct Session {
     pub id: String,
     /// `originating` or `terminating`.
     pub role: &'static str,
-    /// `early` or `confirmed`.
+    /// `early`, `confirmed` or `releasing`.
     pub state: &'static str,
     /// The other party.
     pub peer: String,
@@ -126,6 +128,37 @@ pub struct Session {
     /// End of the session timer.
     #[serde(serialize_with = "rfc3339_option")]
     pub expires_at: Option<Timestamp>,
+}
+
+/// A session that was released: who was told what, when, and what they answered.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Release {
+    /// The session.
+    pub session: String,
+    /// Why.
+    pub cause: ReleaseCause,
+    /// When it began.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: Timestamp,
+    /// One entry a side.
+    pub told: Vec<ToldSide>,
+}
+
+/// What one side of a released session was told.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ToldSide {
+    /// `caller` or `callee`.
+    pub side: Side,
+    /// `BYE`, `CANCEL`, or the status of the final response.
+    pub what: &'static str,
+    /// When.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: Timestamp,
+    /// The answer; `null` while awaited or where none is due, 0 when none came.
+    pub status: Option<u16>,
+    /// When it came.
+    #[serde(serialize_with = "rfc3339_option")]
+    pub answered_at: Option<Timestamp>,
 }
 
 /// Counters of authentication.

@@ -177,6 +177,7 @@ impl Ladder {
             let next = self.world.sent.iter().find(|sent| {
                 let name = match sent.purpose {
                     scscf::Purpose::Notify(_) => self.world.name_of(sent.request.call_id()),
+                    scscf::Purpose::Relay(..) | scscf::Purpose::Release(..) => return true,
                     scscf::Purpose::Refer => self.world.name_of(sent.request.uri_text()),
                 };
                 !self.silent.contains(&name)

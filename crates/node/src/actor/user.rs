@@ -4,7 +4,7 @@ use super::duties::Duties;
 use crate::shell::Shell;
 use actix::prelude::*;
 use scscf::view::View;
-use scscf::{Effect, Event, Outcome, Save, Timestamp, User};
+use scscf::{Effect, Event, Outcome, Reply, Save, Timestamp, User};
 use std::rc::Rc;
 use store::{Error, Pending, ShardId, Write};
 use tokio::sync::oneshot;
@@ -124,10 +124,14 @@ impl Handler<Happen> for UserActor {
             return;
         }
         match event {
+            Event::Reply { reply: Reply::Response(ref response), .. }
+                if response.status().is_provisional() => {}
             Event::Reply { .. } | Event::CxAnswer { .. } => self.duties.told(),
             // It is out of the queue already.
             Event::Deadline => self.armed = None,
             Event::Request { .. }
+            | Event::Ack { .. }
+            | Event::Cancel { .. }
             | Event::CxDemand { .. }
             | Event::Reauthenticate { .. }
             | Event::Deregister { .. }

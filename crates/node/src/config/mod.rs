@@ -33,6 +33,8 @@ pub struct Config {
     pub reg_event: policy::RegEvent,
     /// `[reauthentication]`
     pub reauthentication: policy::Reauthentication,
+    /// `[session]`
+    pub session: policy::Session,
     /// `[limits]`
     pub limits: LimitsSection,
     /// `[observe]`

@@ -3,7 +3,7 @@
 use super::challenge::refusal;
 use super::register::{Register, Wanted, Wish};
 use super::registration::ended_meanwhile;
-use super::{Cause, ContactBinding, Departed, ImplicitRegistrationSet, User};
+use super::{Cause, ContactBinding, Departed, ImplicitRegistrationSet, ReleaseCause, User};
 use crate::cx::{Failure, ResultCode, ServerAssignmentAnswer, ServerAssignmentType};
 use crate::profile::{IdentityType, Subscription};
 use crate::{Effect, Rejection, Span, user::Step};
@@ -137,6 +137,7 @@ impl User {
         }
         // A refresh that was on its way to the HSS when the network asked does not outlive the deadline either.
         self.shorten_bindings();
+        self.release_unbound(ReleaseCause::ContactReplaced, step);
         let response = self.ok(register, &removed, step);
         step.effect(Effect::Respond { tx: register.tx, response });
         step.say("registered");

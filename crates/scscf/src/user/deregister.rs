@@ -1,7 +1,7 @@
 //! TS 24.229 §5.4.1.4, §5.4.1.5 — deregistration by the user and by the network.
 
 use super::register::{Register, Wish};
-use super::{Departed, ImplicitRegistrationSet, User};
+use super::{Departed, ImplicitRegistrationSet, ReleaseCause, User};
 use crate::cx::ServerAssignmentType;
 use crate::policy::TimeoutEvent;
 use crate::{Effect, Rejection, user::Step};
@@ -71,6 +71,18 @@ impl Cause {
         }
     }
 
+    /// Why sessions end with it.
+    const fn release(&self) -> ReleaseCause {
+        match self {
+            Self::ReauthenticationLapsed => ReleaseCause::ReauthenticationLapsed,
+            Self::ReauthenticationFailed => ReleaseCause::ReauthenticationFailed,
+            Self::Administrative(_) => ReleaseCause::Administrative,
+            Self::PermanentTermination => ReleaseCause::PermanentTermination,
+            Self::ServerChange => ReleaseCause::ServerChange,
+            Self::NewServerAssigned | Self::RemoveScscf => ReleaseCause::NewServerAssigned,
+        }
+    }
+
     fn words(&self) -> String {
         match self {
             Self::ReauthenticationLapsed => "deregistered: no re-authentication in time".to_owned(),
@@ -113,6 +125,7 @@ impl User {
         let last = set.bindings.is_empty().then(|| set.representative()).flatten();
         let profile = Arc::clone(&set.profile);
         step.changed();
+        self.release_unbound(ReleaseCause::Deregistered, step);
         if let Some(impu) = last {
             self.abandon_assignments(|pending| profile.identity(&pending.impu).is_some(), step);
             let assignment = if keep {
@@ -173,6 +186,12 @@ impl User {
                 && profiles.iter().any(|profile| profile.identity(&pending.impu).is_some())
         };
         self.abandon_assignments(ends, step);
+        self.release_unbound(cause.release(), step);
+        self.release_served(
+            |impu| profiles.iter().any(|profile| profile.identity(impu).is_some()),
+            cause.release(),
+            step,
+        );
         if let Some(assignment) = cause.assignment().filter(|_| !ended.is_empty()) {
             self.report(ended, assignment, step);
         }

@@ -1,6 +1,6 @@
 //! TS 24.229 §5.4.1.2.3, §5.4.1.5 — what time ends: challenges, bindings, and what siblings told.
 
-use super::{User, register::Register};
+use super::{ReleaseCause, User, register::Register};
 use crate::cx::ServerAssignmentType;
 use crate::{Impu, Timestamp, user::Step};
 use sip::reginfo::ContactEvent;
@@ -17,6 +17,8 @@ impl User {
             .chain(self.registration.siblings.values().flatten().map(|contact| contact.expires_at))
             .chain(self.reauthentication_deadline())
             .chain(self.subscriptions_deadline())
+            .chain(self.sessions_deadline())
+            .chain(self.relays_deadline())
             .min();
         // The minute of counted challenges keeps nobody in memory who owns something else.
         next.or_else(|| self.authentication.window_end())
@@ -32,6 +34,12 @@ impl User {
         self.siblings_due(step);
         if self.subscriptions_deadline().is_some_and(|at| at <= step.now()) {
             self.subscriptions_due(step);
+        }
+        if self.sessions_deadline().is_some_and(|at| at <= step.now()) {
+            self.sessions_due(step);
+        }
+        if self.relays_deadline().is_some_and(|at| at <= step.now()) {
+            self.relays_due(step);
         }
     }
 
@@ -81,6 +89,7 @@ impl User {
             |pending: &Register| profiles.iter().any(|profile| profile.identity(&pending.impu).is_some());
         self.abandon_assignments(ends, step);
         step.say("a registration expired");
+        self.release_unbound(ReleaseCause::Expired, step);
         let keep = step.policy.registration.store_server_name;
         if !ended.is_empty() {
             let assignment = if keep {

@@ -2,38 +2,49 @@
 
 mod accept;
 mod authentication;
+mod chain;
 mod challenge;
+mod contacts;
 mod deregister;
 mod document;
+mod entry;
 mod expiry;
 mod notify;
 mod ok;
+mod originating;
 mod push_profile;
 mod reauthenticate;
 mod refer;
 mod register;
 mod registration;
+mod relay;
+mod release;
+mod session;
 mod showing;
 mod siblings;
 mod state;
 mod step;
 mod subscribe;
+mod terminating;
 mod termination;
 
 pub(crate) use deregister::Cause;
+pub use release::{Leg, Receipt, Release, ReleaseCause, ToldSide};
+pub use session::{Party, Session};
 pub use state::{
     Authentication, Challenge, ContactBinding, Departed, ImplicitRegistrationSet, InFlight, Phase,
     Reauthentication, RegSubscription, Registration, Subscriber, SubscriptionKind,
 };
 pub use step::Step;
+pub(crate) use terminating::number_in;
 
 use crate::event::{AttemptId, ServerTx, Source};
 use crate::view::RegistrationState;
 use crate::{
-    Effect, Event, Impi, Impu, Moment, Outcome, Policy, Purpose, Rejection, Remedy, SubscriptionId, Told,
+    Effect, Event, Impi, Impu, Moment, Outcome, Policy, Purpose, Rejection, RelayId, SubscriptionId, Told,
 };
 use serde::{Deserialize, Serialize};
-use sip::{Method, Name, Request, Status};
+use sip::{Method, Request};
 use std::collections::BTreeMap;
 
 /// All that one private user identity owns.
@@ -47,6 +58,14 @@ pub struct User {
     #[serde(default)]
     /// Boxed: a leaf of the map has room for eleven.
     subscriptions: BTreeMap<SubscriptionId, Box<RegSubscription>>,
+    #[serde(default)]
+    sessions: Vec<Session>,
+    /// Requests on their way. They die with the actor: their senders hear 500, and begin anew.
+    #[serde(skip)]
+    relays: BTreeMap<RelayId, Box<relay::Relay>>,
+    /// What became of sessions that were released.
+    #[serde(skip)]
+    receipts: Vec<Receipt>,
     /// REGISTERs waiting for the HSS. They die with the actor: the UE retransmits, and the challenge still stands.
     #[serde(skip)]
     attempts: Vec<(AttemptId, Attempt)>,
@@ -83,9 +102,6 @@ pub struct Summary {
     pub reauthentication: bool,
 }
 
-/// Methods that a user answers itself.
-const METHODS: &str = "REGISTER, SUBSCRIBE, OPTIONS";
-
 impl User {
     /// A user of whom nothing is known.
     pub fn new(impi: Impi) -> Self {
@@ -94,6 +110,9 @@ impl User {
             authentication: Authentication::default(),
             registration: Registration::default(),
             subscriptions: BTreeMap::new(),
+            sessions: Vec::new(),
+            relays: BTreeMap::new(),
+            receipts: Vec::new(),
             attempts: Vec::new(),
         }
     }
@@ -108,6 +127,14 @@ impl User {
                 if let Err(rejection) = self.request(tx, &request, source, &mut step) {
                     self.refuse(tx, &request, rejection, &mut step);
                 }
+            }
+            Event::Ack { request, source } => self.acknowledged(&request, source, &mut step),
+            Event::Cancel { of, reason } => self.cancelled(of, reason, &mut step),
+            Event::Reply { to: Purpose::Relay(id, branch), reply } => {
+                self.relay_answered(id, branch, reply, &mut step);
+            }
+            Event::Reply { to: Purpose::Release(id, side), reply } => {
+                self.release_answered(id, side, &reply, &mut step);
             }
             Event::Reply { to: Purpose::Notify(id), reply } => self.notify_answered(id, reply, &mut step),
             Event::Reply { to: Purpose::Refer, reply } => self.refer_answered(&reply, &mut step),
@@ -125,12 +152,15 @@ impl User {
             Event::Deadline => {}
             Event::Resumed => {
                 self.authentication.resumed();
+                self.sessions_resumed(&mut step);
                 self.deadline(&mut step);
                 self.resumed(&mut step);
             }
         }
         // A challenge whose assignment died with a former owner may have outlived its time.
         self.overdue(&mut step);
+        // Whatever ended the contact: no session outlives it.
+        self.release_unbound(ReleaseCause::Unbound, &mut step);
         self.authentication.close_window(step.now());
         self.trim();
         let owns_nothing = self.owns_nothing();
@@ -164,14 +194,12 @@ impl User {
     ) -> Result<(), Rejection> {
         match request.method() {
             Method::Register => self.register(tx, request, source, step),
-            Method::Subscribe => self.subscribe(tx, request, source, step),
-            Method::Options => {
-                let tag = step.tag();
-                let response = request.respond(Status::OK, &tag).header(Name::Allow, METHODS).finish();
-                step.effect(Effect::Respond { tx, response });
-                Ok(())
+            Method::Subscribe if self.watches_registration(request, step.policy) => {
+                self.subscribe(tx, request, source, step)
             }
-            Method::Invite
+            Method::Subscribe
+            | Method::Options
+            | Method::Invite
             | Method::Ack
             | Method::Cancel
             | Method::Bye
@@ -182,11 +210,7 @@ impl User {
             | Method::Prack
             | Method::Update
             | Method::Refer
-            | Method::Other(_) => {
-                let why = "no sessions and no messages are served";
-                Err(Rejection::new(Status::METHOD_NOT_ALLOWED, "RFC 3261 §8.2.1", why)
-                    .with(Remedy::Allow(METHODS)))
-            }
+            | Method::Other(_) => self.relay(tx, request, source, step),
         }
     }
 
@@ -243,7 +267,7 @@ impl User {
             state,
             bindings,
             subscriptions: self.subscriptions.len(),
-            sessions: 0,
+            sessions: self.sessions.len() + self.early_sessions(),
             reauthentication: self.authentication.reauthentication.is_some(),
         }
     }
@@ -254,6 +278,8 @@ impl User {
             && self.subscriptions.is_empty()
             && self.authentication.challenges.is_empty()
             && self.attempts.is_empty()
+            && self.sessions.is_empty()
+            && self.relays.is_empty()
             && self.authentication.window_end().is_none()
     }
 }

@@ -61,13 +61,7 @@ impl User {
     /// One URI of ours that leads back to this user and tells the binding.
     fn service_route(&self, binding: &ContactBinding, policy: &Policy) -> String {
         let token = policy.tokens.mint(TokenKind::ServiceRoute, &self.impi, binding.id);
-        let mut route = format!("<sip:{token}@{}", policy.name.host());
-        if let Some(port) = policy.name.port() {
-            // Writing to a String does not fail.
-            let _ = write!(route, ":{port}");
-        }
-        route.push_str(";lr>");
-        route
+        format!("<sip:{token}@{};lr>", policy.host_port())
     }
 
     fn contact(
@@ -128,7 +122,7 @@ fn at_home(register: &Register, policy: &Policy) -> bool {
         .is_some_and(|network| network.trim_matches('"').eq_ignore_ascii_case(&policy.domain))
 }
 
-fn charging_functions(set: &ImplicitRegistrationSet) -> Option<String> {
+pub(crate) fn charging_functions(set: &ImplicitRegistrationSet) -> Option<String> {
     let charging = set.charging.as_ref()?;
     let named = [
         ("ccf", &charging.primary_ccf),

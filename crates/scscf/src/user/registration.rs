@@ -126,6 +126,7 @@ impl User {
         match to {
             CxPurpose::Challenge(id) | CxPurpose::Assign(id) => self.attempt_answered(id, answer, step),
             CxPurpose::Report => self.report_answered(answer, step),
+            CxPurpose::Profile(id) => self.profile_arrived(id, answer, step),
         }
     }
 

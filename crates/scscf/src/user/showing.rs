@@ -3,8 +3,8 @@
 use super::User;
 use crate::cx::Scheme;
 use crate::view::{
-    Authentication, Binding, Identity, LastNotify, Notified, Reauthentication, RegistrationState,
-    Subscription, View,
+    Authentication, Binding, Identity, LastNotify, Notified, Reauthentication, RegistrationState, Release,
+    Session, Subscription, ToldSide, View,
 };
 
 impl User {
@@ -62,7 +62,8 @@ impl User {
                     last_notify: subscription.last_notify.map(|(at, status)| LastNotify { at, status }),
                 })
                 .collect(),
-            sessions: Vec::new(),
+            sessions: self.early_shown().chain(self.sessions.iter().map(confirmed)).collect(),
+            releases: self.receipts.iter().map(release).collect(),
             authentication: Authentication {
                 scheme: self.authentication.scheme.map(|scheme| match scheme {
                     Scheme::AkaV1Md5 | Scheme::AkaV2Sha256 => "aka",
@@ -90,5 +91,59 @@ impl User {
             }),
             next_deadline: self.next_deadline(),
         }
+    }
+
+    fn early_shown(&self) -> impl Iterator<Item = Session> {
+        self.relays.values().filter_map(|relay| {
+            let initial = relay.early()?;
+            Some(Session {
+                id: format!("{:016x}", initial.key),
+                role: role(!initial.is_terminating()),
+                state: "early",
+                peer: peer(
+                    !initial.is_terminating(),
+                    relay.request.from().uri.as_str(),
+                    relay.request.uri_text(),
+                ),
+                since: relay.since,
+                expires_at: None,
+            })
+        })
+    }
+}
+
+fn confirmed(session: &super::Session) -> Session {
+    let peer_side = if session.originating { &session.callee } else { &session.caller };
+    Session {
+        id: format!("{:016x}", session.id.0),
+        role: role(session.originating),
+        state: if session.release.is_some() { "releasing" } else { "confirmed" },
+        peer: peer_side.address.uri.as_str().into(),
+        since: session.since,
+        expires_at: session.timer.map(|(_, ends)| ends),
+    }
+}
+
+const fn role(originating: bool) -> &'static str {
+    if originating { "originating" } else { "terminating" }
+}
+
+fn peer(originating: bool, caller: &str, called: &str) -> String {
+    if originating { called.into() } else { caller.into() }
+}
+
+fn release(receipt: &super::Receipt) -> Release {
+    let told = receipt.told.iter().map(|line| ToldSide {
+        side: line.side,
+        what: line.what,
+        at: line.at,
+        status: line.status,
+        answered_at: line.answered_at,
+    });
+    Release {
+        session: format!("{:016x}", receipt.session),
+        cause: receipt.cause,
+        at: receipt.at,
+        told: told.collect(),
     }
 }

@@ -90,6 +90,7 @@ fn shared_contacts(set: &ImplicitRegistrationSet, impus: &[Impu]) -> Vec<SharedC
             contact: binding.contact_header().into(),
             expires_at: binding.expires_at,
             id: binding.id,
+            path: binding.path.clone(),
         })
         .collect()
 }

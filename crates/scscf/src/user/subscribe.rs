@@ -139,6 +139,31 @@ impl User {
         self.notify(id, step);
     }
 
+    /// A SUBSCRIBE for the S-CSCF itself: in a dialog of ours, or to the registration state of this user. Any other goes on its
+    /// way like other requests.
+    pub(crate) fn watches_registration(&self, request: &Request, policy: &crate::Policy) -> bool {
+        let opened = request.uri().user().and_then(|user| policy.tokens.open(user));
+        if matches!(opened, Some((TokenKind::RegEvent, _, _))) {
+            return true;
+        }
+        let event = request.event();
+        let reg = match &event {
+            Ok(Some(event)) => matches!(&*event.package, "reg" | "registration-state"),
+            Ok(None) | Err(_) => true,
+        };
+        let routed = request.addresses(Name::Route).unwrap_or_default();
+        let own_request = routed.first().and_then(|route| policy.tokens.open(route.uri.user()?));
+        match own_request {
+            // A passage of somebody else's dialog, or the user's own word about another user.
+            Some((TokenKind::RecordRoute | TokenKind::OriginalDialog, ..)) => false,
+            Some((TokenKind::ServiceRoute, ..)) => {
+                let named = Impu::of(request.uri());
+                reg && (self.registration.set_of(&named).is_some() || self.registration.sets.is_empty())
+            }
+            Some(_) | None => reg,
+        }
+    }
+
     /// Whether a contact is bound to `impu`: it belongs to a registered set and is not barred.
     fn is_bound(&self, impu: &Impu) -> bool {
         self.registration.sets.iter().any(|set| {

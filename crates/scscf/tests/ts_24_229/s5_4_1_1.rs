@@ -165,22 +165,3 @@ fn a_refusal_names_its_clause() {
     assert_eq!(response.seconds(Name::RetryAfter).unwrap(), Some(60));
     assert!(response.get(Name::Warning).unwrap().contains("(TS 24.229 §5.4.1.2.1)"));
 }
-
-#[test]
-fn other_methods_have_their_answer_too() {
-    let mut stage = Stage::registered();
-    let text = |method: &str| {
-        format!(
-            "{method} {ALICE} SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:x@y>;tag=1\r\nTo: <{ALICE}>\r\n\
-             Call-ID: 1\r\nCSeq: 1 {method}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
-        )
-    };
-    let options = stage.send(request(&text("OPTIONS"))).unwrap();
-    assert_eq!(options.status().code(), 200);
-    for method in ["INVITE", "MESSAGE", "FROB"] {
-        let refused = stage.send(request(&text(method))).unwrap();
-        assert_eq!(refused.status().code(), 405);
-        assert_eq!(refused.get(Name::Allow), options.get(Name::Allow));
-    }
-    assert_eq!(stage.last, Some(Save::Unchanged));
-}

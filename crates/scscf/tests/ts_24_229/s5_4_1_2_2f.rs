@@ -131,6 +131,7 @@ fn ce_14_the_default_identity_is_the_first_that_is_not_barred() {
 
 fn sibling_contact(stage: &Stage) -> SharedContact {
     SharedContact {
+        path: Vec::new(),
         impus: vec![Impu::parse(ALICE).unwrap(), Impu::parse("sip:other@elsewhere.example").unwrap()],
         contact: "<sip:alice@192.0.2.77>".into(),
         expires_at: stage.now + Span::seconds(100),

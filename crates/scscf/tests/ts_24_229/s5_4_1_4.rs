@@ -80,6 +80,7 @@ fn cb_72_what_another_private_identity_bound_stays() {
     stage.hss.associated = vec![Impi::new(IMPI).unwrap(), Impi::new("b@h").unwrap()];
     stage.register_fully(&Ue::new());
     let contact = SharedContact {
+        path: Vec::new(),
         impus: vec![Impu::parse(ALICE).unwrap()],
         contact: "<sip:alice@192.0.2.77>".into(),
         expires_at: stage.now + Span::seconds(1000),

@@ -73,6 +73,7 @@ fn cc_17_contacts_of_siblings_are_told() {
     world.step(Event::Sibling {
         impi: Impi::new("alice-tablet@home1.net").unwrap(),
         contacts: vec![SharedContact {
+            path: Vec::new(),
             impus: vec![Impu::parse(ALICE).unwrap()],
             contact: "<sip:tablet@10.0.0.7>;q=0.5".into(),
             expires_at: world.now + Span::seconds(900),

@@ -120,15 +120,8 @@ pub fn alice() -> Subscription {
 }
 
 pub fn policy() -> Policy {
-    Policy {
-        name: sip::Uri::parse("sip:scscf.ims.mnc001.mcc001.3gppnetwork.org:5060").unwrap(),
-        domain: DOMAIN.into(),
-        tokens: Tokens::new(&[3; 32]),
-        registration: Default::default(),
-        authentication: Default::default(),
-        reg_event: Default::default(),
-        reauthentication: Default::default(),
-    }
+    let name = sip::Uri::parse("sip:scscf.ims.mnc001.mcc001.3gppnetwork.org:5060").unwrap();
+    Policy::of(name, DOMAIN, Tokens::new(&[3; 32]))
 }
 
 impl Stage {

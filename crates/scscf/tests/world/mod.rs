@@ -233,6 +233,9 @@ impl World {
                 self.told.push(told);
             }
             Effect::TellSiblings { contacts, .. } => self.siblings_told.push(contacts),
+            Effect::Relay { .. } | Effect::Cancel { .. } | Effect::Pass { .. } => {
+                panic!("nobody calls in this world: {effect:?}")
+            }
         }
     }
 
@@ -240,6 +243,7 @@ impl World {
     fn listen(&mut self, request: &Request, purpose: Purpose) {
         let to = self.name_of(request.call_id());
         match purpose {
+            Purpose::Relay(..) | Purpose::Release(..) => panic!("nobody calls in this world"),
             Purpose::Refer => {
                 let to =
                     self.names.get(request.uri_text()).cloned().unwrap_or_else(|| request.uri_text().into());
@@ -588,7 +592,12 @@ fn octets(outcome: &Outcome) -> Vec<String> {
             Effect::CxRequest { .. }
             | Effect::CxAnswer { .. }
             | Effect::Tell { .. }
-            | Effect::TellSiblings { .. } => format!("{effect:?}"),
+            | Effect::TellSiblings { .. }
+            | Effect::Cancel { .. } => format!("{effect:?}"),
+            Effect::Relay { relay, branch, request, mark, .. } => {
+                format!("{relay:?} {branch:?} {mark} {:?}", request.as_bytes())
+            }
+            Effect::Pass { request } => format!("{:?}", request.as_bytes()),
         })
         .collect()
 }

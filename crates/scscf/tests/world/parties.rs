@@ -6,19 +6,11 @@ use scscf::profile::{
     Subscription,
 };
 use scscf::token::Tokens;
-use scscf::{Impu, Policy, policy};
+use scscf::{Impu, Policy};
 use sip::{Message, Name, Request, Response};
 
 pub fn policy() -> Policy {
-    Policy {
-        name: sip::Uri::parse("sip:scscf.home1.net:5060").unwrap(),
-        domain: "home1.net".into(),
-        tokens: Tokens::new(&[7; 32]),
-        registration: policy::Registration::default(),
-        authentication: policy::Authentication::default(),
-        reg_event: policy::RegEvent::default(),
-        reauthentication: policy::Reauthentication::default(),
-    }
+    Policy::of(sip::Uri::parse("sip:scscf.home1.net:5060").unwrap(), "home1.net", Tokens::new(&[7; 32]))
 }
 
 pub fn identity(text: &str, barred: bool) -> PublicIdentity {

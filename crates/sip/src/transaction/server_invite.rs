@@ -28,8 +28,8 @@ pub(super) struct Accepted {
 
 impl ServerInvite {
     pub(super) fn start(request: Request, step: &mut Step<'_>) -> Self {
-        let patience = step.now.after(step.timers.abandon_after);
-        step.start(Timer::Abandon, step.timers.abandon_after);
+        let patience = step.now.after(step.timers.abandon_ringing_after);
+        step.start(Timer::Abandon, step.timers.abandon_ringing_after);
         let mut response = None;
         if step.timers.trying_after == 0 {
             response = Some(trying(&request, step));

@@ -28,9 +28,9 @@ pub struct Timers {
     pub t4: u64,
     /// An INVITE without any response so long gets 100 (Trying); zero: at once.
     pub trying_after: u64,
-    /// A request the user has not answered so long gets 500; must exceed T2.
+    /// A request other than INVITE that the user has not answered so long gets 500; must exceed T2.
     pub abandon_after: u64,
-    /// The same for an INVITE, counted from the user's last provisional response.
+    /// The same for an INVITE, counted from the user's last provisional response; must exceed timer C.
     pub abandon_ringing_after: u64,
     /// A client INVITE ends this long after its last provisional response; must exceed timer C.
     pub silent_after: u64,

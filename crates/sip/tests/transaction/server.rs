@@ -156,8 +156,8 @@ fn a_ringing_invite_has_longer() {
     assert!(rig.is_at_rest());
 
     rig.receive("INVITE");
-    let silent = rig.run(440_000);
-    assert_eq!(silent, at(&[(400_200, "> 100"), (440_000, "> 500")]));
+    let silent = rig.run(640_000);
+    assert_eq!(silent, at(&[(400_200, "> 100"), (640_000, "> 500")]));
 }
 
 #[test]

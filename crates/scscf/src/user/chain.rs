@@ -1,0 +1,375 @@
+//! TS 24.229 §5.4.3.4 — service control: which application servers a request visits, and what becomes of one that fails.
+//!
+//! The criteria are fixed when the request first arrives. What goes to a server carries an original dialog identifier, from
+//! which any node can go on at the next priority.
+
+use super::contacts::Target;
+use super::relay::{Draft, Passage, Relay};
+use super::{ImplicitRegistrationSet, Step, User};
+use crate::ifc::{Chain, Invocation, SessionCase};
+use crate::profile::{DefaultHandling, InitialFilterCriteria, ServiceProfile};
+use crate::token::TokenKind;
+use crate::{Effect, Impu, Rejection, Span, Timestamp};
+use sip::proxy::{self, BranchFailure, BranchId};
+use sip::{Method, Name, NameAddr, Request, RequestEdit, Status, Uri};
+
+const CLAUSE: &str = "TS 24.229 §5.4.3.4";
+
+/// A request outside a dialog, and how far its services got.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Initial {
+    /// Names the passage in Record-Route and in original dialog identifiers; odd for an INVITE, whose dialog is kept.
+    pub(crate) key: u64,
+    pub(crate) case: SessionCase,
+    pub(crate) served: Impu,
+    /// The contact binding the request came from.
+    pub(crate) binding: Option<u64>,
+    /// The request as it goes on when nothing more is to be done to it.
+    pub(crate) onward: Request,
+    /// Fixed when the request first arrived.
+    pub(crate) criteria: Chain,
+    /// Priority of the last criterion that was met.
+    pub(crate) last: Option<u32>,
+    pub(crate) stage: Stage,
+}
+
+/// What an initial request waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Stage {
+    /// The profile, from the HSS.
+    Profile,
+    /// An application server.
+    Server(Visit),
+    /// Contacts; those of lower preference still to be tried.
+    Contacts(Vec<Vec<Target>>),
+    /// Whatever lies beyond.
+    Onward,
+}
+
+/// An application server at work.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Visit {
+    default_handling: DefaultHandling,
+    /// When it has been silent too long; `None` once it has shown life.
+    silent_at: Option<Timestamp>,
+}
+
+/// What an original dialog identifier says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) key: u64,
+    case: SessionCase,
+    last: u32,
+    binding: Option<u64>,
+    served: Impu,
+}
+
+impl Link {
+    fn note(&self) -> Vec<u8> {
+        let mut note = Vec::with_capacity(13 + self.served.as_str().len());
+        note.push(self.case as u8);
+        note.extend_from_slice(&self.last.to_be_bytes());
+        note.extend_from_slice(&self.binding.unwrap_or(0).to_be_bytes());
+        note.extend_from_slice(self.served.as_str().as_bytes());
+        note
+    }
+
+    /// Reads what a token holds.
+    pub(crate) fn read(key: u64, note: &[u8]) -> Option<Self> {
+        let (case, rest) = note.split_first()?;
+        let (last, rest) = rest.split_first_chunk::<4>()?;
+        let (binding, served) = rest.split_first_chunk::<8>()?;
+        let case = match case {
+            0 => SessionCase::Originating,
+            1 => SessionCase::TerminatingRegistered,
+            2 => SessionCase::TerminatingUnregistered,
+            3 => SessionCase::OriginatingUnregistered,
+            4 => SessionCase::OriginatingCdiv,
+            _ => return None,
+        };
+        Some(Self {
+            key,
+            case,
+            last: u32::from_be_bytes(*last),
+            binding: Some(u64::from_be_bytes(*binding)).filter(|binding| *binding != 0),
+            served: Impu::parse(std::str::from_utf8(served).ok()?)?,
+        })
+    }
+}
+
+impl Initial {
+    /// The server showed life: it is not passed over any more.
+    pub(crate) fn progressed(&mut self) {
+        if let Stage::Server(visit) = &mut self.stage {
+            visit.silent_at = None;
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        match &self.stage {
+            Stage::Server(visit) => visit.silent_at,
+            Stage::Profile | Stage::Contacts(_) | Stage::Onward => None,
+        }
+    }
+
+    pub(crate) const fn is_terminating(&self) -> bool {
+        matches!(self.case, SessionCase::TerminatingRegistered | SessionCase::TerminatingUnregistered)
+    }
+
+    fn is_registered(&self) -> bool {
+        matches!(
+            self.case,
+            SessionCase::Originating | SessionCase::TerminatingRegistered | SessionCase::OriginatingCdiv
+        )
+    }
+}
+
+impl User {
+    /// The criteria of a profile and of the shared sets it names (TS 29.228 §6.6).
+    pub(crate) fn criteria(profile: &ServiceProfile, step: &Step<'_>) -> Chain {
+        let shared = profile.shared_criteria.iter().filter_map(|id| step.policy.shared_criteria.get(id));
+        Chain::new([&profile.criteria].into_iter().chain(shared).cloned())
+    }
+
+    /// Begins the services of an initial request and sends it where they want it.
+    pub(crate) fn begin(
+        &mut self,
+        draft: &Draft,
+        initial: Initial,
+        step: &mut Step<'_>,
+    ) -> Result<(), Rejection> {
+        let mut relay = self.begin_relay(draft, Passage::Initial(Box::new(initial)), step);
+        self.proceed(&mut relay, step)?;
+        self.keep_relay(relay);
+        Ok(())
+    }
+
+    /// The next server whose criterion the request meets, or what comes after the last.
+    pub(crate) fn proceed(&mut self, relay: &mut Relay, step: &mut Step<'_>) -> Result<(), Rejection> {
+        let Passage::Initial(initial) = &mut relay.passage else { return Ok(()) };
+        let invocation = Invocation {
+            request: &initial.onward,
+            case: initial.case,
+            registered: initial.is_registered(),
+            registration_type: None,
+        };
+        match initial.criteria.next_after(initial.last, &invocation).cloned() {
+            Some(criterion) => self.visit(relay, &criterion, step),
+            None if initial.is_terminating() => self.to_contacts(relay, step),
+            None => self.onward(relay, step),
+        }
+    }
+
+    /// An application server returns a request with our original dialog identifier.
+    pub(crate) fn resume_chain(
+        &mut self,
+        draft: Draft,
+        link: Link,
+        step: &mut Step<'_>,
+    ) -> Result<(), Rejection> {
+        let invoked = self.relays.values_mut().find_map(|relay| match &mut relay.passage {
+            Passage::Initial(initial) if initial.key == link.key && initial.last == Some(link.last) => {
+                Some(initial)
+            }
+            Passage::Initial(_) | Passage::Dialog { .. } => None,
+        });
+        let frozen = invoked.map(|initial| {
+            initial.progressed();
+            initial.criteria.clone()
+        });
+        let set = self.registration.set_of(&link.served);
+        let profile = set.and_then(|set| set.service_profile(&link.served));
+        let criteria = match (frozen, profile) {
+            (Some(criteria), _) => criteria,
+            (None, Some(profile)) => Self::criteria(profile, step),
+            (None, None) => {
+                let why = "the original dialog is not known any more";
+                return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
+            }
+        };
+        let mut initial = Initial {
+            key: link.key,
+            case: link.case,
+            served: link.served,
+            binding: link.binding,
+            onward: without_served_user(&draft.onward),
+            criteria,
+            last: Some(link.last),
+            stage: Stage::Onward,
+        };
+        if initial.is_terminating() && !self.is_for(&initial.served, initial.onward.uri()) {
+            // TS 24.229 §5.4.3.3: retargeted; the served user now diverts, as if it called.
+            initial.case = SessionCase::OriginatingCdiv;
+        }
+        self.begin(&draft, initial, step)
+    }
+
+    /// The Request-URI still means the served user: it is the identity, an alias, or a GRUU of one.
+    fn is_for(&self, served: &Impu, uri: &Uri) -> bool {
+        let now = Impu::of(uri);
+        if now == *served {
+            return true;
+        }
+        let Some(set) = self.registration.set_of(served) else { return false };
+        let group = |impu: &Impu| set.profile.identity(impu).map(|identity| &identity.alias_group);
+        group(&now).is_some_and(|alias| group(served) == Some(alias))
+    }
+
+    /// Sends the request to an application server.
+    fn visit(
+        &mut self,
+        relay: &mut Relay,
+        criterion: &InitialFilterCriteria,
+        step: &mut Step<'_>,
+    ) -> Result<(), Rejection> {
+        let Passage::Initial(initial) = &mut relay.passage else { return Ok(()) };
+        initial.last = Some(criterion.priority);
+        let server = Uri::parse(&criterion.application_server.server_name)
+            .ok()
+            .filter(Uri::is_sip)
+            .and_then(|uri| if uri.has_param("lr") { Some(uri) } else { uri.with_param("lr", None).ok() });
+        let Some(server) = server else {
+            // A criterion without usable server is passed over.
+            return self.proceed(relay, step);
+        };
+        let link = Link {
+            key: initial.key,
+            case: initial.case,
+            last: criterion.priority,
+            binding: initial.binding,
+            served: initial.served.clone(),
+        };
+        let originating = !initial.is_terminating();
+        let mut edit = proxy::forwarded(&initial.onward);
+        edit.push_top(Name::Route, self.original_dialog_identifier(&link, originating, step));
+        edit.push_top(Name::Route, NameAddr::new(server));
+        edit.replace(Name::PServedUser, served_user(&initial.served, initial.case));
+        self.charge_towards_server(&mut edit, initial, step);
+        self.record_route(&mut edit, &relay.request, initial.key, step);
+        let handling = criterion.application_server.default_handling;
+        let patience = match handling {
+            DefaultHandling::SessionContinued => step.policy.session.as_continued_timeout_ms,
+            DefaultHandling::SessionTerminated => step.policy.session.as_terminated_timeout_ms,
+        };
+        initial.stage = Stage::Server(Visit {
+            default_handling: handling,
+            silent_at: Some(step.now() + Span::from_millis(patience.into())),
+        });
+        step.say(format!(
+            "{} to application server {}",
+            relay.request.method(),
+            criterion.application_server.server_name
+        ));
+        relay.open(edit.finish(), None, Vec::new(), step);
+        Ok(())
+    }
+
+    fn original_dialog_identifier(&self, link: &Link, originating: bool, step: &Step<'_>) -> String {
+        let tokens = &step.policy.tokens;
+        let token = tokens.mint_with(TokenKind::OriginalDialog, &self.impi, link.key, &link.note());
+        let orig = if originating { ";orig" } else { "" };
+        format!("<sip:{token}@{};lr{orig}>", step.policy.host_port())
+    }
+
+    /// Record-Route with the way home, in requests that begin a dialog (TS 24.229 §5.4.3.2, §5.4.3.3).
+    pub(crate) fn record_route(&self, edit: &mut RequestEdit, request: &Request, key: u64, step: &Step<'_>) {
+        if matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer) {
+            let token = step.policy.tokens.mint(TokenKind::RecordRoute, &self.impi, key);
+            edit.push_top(Name::RecordRoute, format_args!("<sip:{token}@{};lr>", step.policy.host_port()));
+        }
+    }
+
+    /// A branch of an initial request ended without success.
+    pub(crate) fn initial_refused(&mut self, relay: &mut Relay, branch: BranchId, step: &mut Step<'_>) {
+        let Passage::Initial(initial) = &relay.passage else { return };
+        let proceeded = match &initial.stage {
+            Stage::Server(visit) => {
+                let fails = relay
+                    .context
+                    .refusal(branch)
+                    .is_some_and(|status| status == Status::REQUEST_TIMEOUT || status.class() == 5);
+                let skips = visit.silent_at.is_some()
+                    && fails
+                    && visit.default_handling == DefaultHandling::SessionContinued;
+                if !skips {
+                    return;
+                }
+                relay.context.forget(branch);
+                self.proceed(relay, step)
+            }
+            Stage::Contacts(_) => self.next_contacts(relay, branch, step),
+            Stage::Profile | Stage::Onward => return,
+        };
+        if let Err(rejection) = proceeded {
+            self.refuse_relay(relay, rejection, step);
+        }
+    }
+
+    /// An application server has been silent too long.
+    pub(crate) fn server_silent(&mut self, relay: &mut Relay, step: &mut Step<'_>) {
+        let Passage::Initial(initial) = &mut relay.passage else { return };
+        let Stage::Server(visit) = &mut initial.stage else { return };
+        visit.silent_at = None;
+        let handling = visit.default_handling;
+        step.say("an application server is silent");
+        let unanswered: Vec<BranchId> = relay.context.unanswered().collect();
+        for branch in unanswered {
+            relay.abandon(branch, step);
+            if handling == DefaultHandling::SessionTerminated {
+                relay.context.failed(branch, BranchFailure::Timeout);
+            } else {
+                relay.context.forget(branch);
+            }
+        }
+        if handling == DefaultHandling::SessionContinued
+            && let Err(rejection) = self.proceed(relay, step)
+        {
+            self.refuse_relay(relay, rejection, step);
+        } else if handling == DefaultHandling::SessionTerminated && !relay.answered {
+            let tag = step.tag();
+            let response = relay.request.respond(Status::REQUEST_TIMEOUT, &tag).finish();
+            step.effect(Effect::Respond { tx: relay.tx, response });
+            relay.answered = true;
+        }
+    }
+
+    /// Answers a request that was on its way with a refusal of ours.
+    pub(crate) fn refuse_relay(&self, relay: &mut Relay, rejection: Rejection, step: &mut Step<'_>) {
+        if !relay.answered {
+            relay.answered = true;
+            self.refuse(relay.tx, &relay.request, rejection, step);
+        }
+    }
+}
+
+impl ImplicitRegistrationSet {
+    /// The service profile of an identity of the set.
+    pub(crate) fn service_profile(&self, impu: &Impu) -> Option<&ServiceProfile> {
+        self.profile
+            .profiles
+            .iter()
+            .find(|profile| profile.identities.iter().any(|identity| identity.impu == *impu))
+    }
+}
+
+/// P-Served-User (RFC 5502 §4, RFC 8498 §4).
+fn served_user(served: &Impu, case: SessionCase) -> String {
+    let (case, state) = match case {
+        SessionCase::Originating => ("orig", "reg"),
+        SessionCase::OriginatingUnregistered => ("orig", "unreg"),
+        SessionCase::TerminatingRegistered => ("term", "reg"),
+        SessionCase::TerminatingUnregistered => ("term", "unreg"),
+        SessionCase::OriginatingCdiv => return format!("<{served}>;orig-cdiv"),
+    };
+    format!("<{served}>;sescase={case};regstate={state}")
+}
+
+/// P-Served-User is for the hop that sent it alone.
+pub(crate) fn without_served_user(request: &Request) -> Request {
+    if !request.has(Name::PServedUser) {
+        return request.clone();
+    }
+    let mut edit = request.edit();
+    edit.remove(Name::PServedUser);
+    edit.finish()
+}

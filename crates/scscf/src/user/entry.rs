@@ -1,0 +1,67 @@
+//! TS 24.229 §5.4.3.1 — how a request reached this user: which of our URIs led it here.
+
+use crate::event::Source;
+use crate::token::TokenKind;
+use crate::{Impi, Policy, Rejection};
+use sip::{Request, Status, Uri, proxy};
+
+const CLAUSE: &str = "TS 24.229 §5.4.3.1";
+
+/// What the topmost Route said, once it was ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Service-Route of this binding: the user's own request.
+    Binding(u64),
+    /// `orig`: originating services for the user it names (TS 24.229 §7.2A.6).
+    Originating,
+    /// Original dialog identifier: an application server returns it.
+    Chain(super::chain::Link),
+    /// Record-Route of the session with this key.
+    Dialog(u64),
+    /// Nothing of the kind: for the user in the Request-URI.
+    Terminating,
+}
+
+/// Reads how the request came, and takes our own Route off it (RFC 3261 §16.4).
+pub(crate) fn read(
+    request: &Request,
+    source: Source,
+    impi: &Impi,
+    policy: &Policy,
+) -> Result<(Entry, Request), Rejection> {
+    let recorded = |uri: &Uri| matches!(of_token(uri, impi, policy), Some(Entry::Dialog(_)));
+    let arrival = proxy::arrival(request, recorded, |uri| is_ours(uri, policy))
+        .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 3261 §20.34", malformed.to_string()))?;
+    let Some(arrival) = arrival else { return Ok((Entry::Terminating, request.clone())) };
+    let entry = match of_token(arrival.own(), impi, policy) {
+        Some(entry) => entry,
+        None if arrival.own().has_param("orig") => Entry::Originating,
+        None => Entry::Terminating,
+    };
+    if entry == Entry::Originating && !source.trusted {
+        let why = "originating services are asked for from outside the trust domain";
+        return Err(Rejection::new(Status::FORBIDDEN, CLAUSE, why));
+    }
+    let mut edit = request.edit();
+    arrival.apply(&mut edit);
+    Ok((entry, edit.finish()))
+}
+
+fn of_token(uri: &Uri, impi: &Impi, policy: &Policy) -> Option<Entry> {
+    let (kind, owner, discriminator, note) = policy.tokens.open_with(uri.user()?)?;
+    if owner != *impi {
+        return None;
+    }
+    match kind {
+        TokenKind::ServiceRoute => Some(Entry::Binding(discriminator)),
+        TokenKind::RecordRoute => Some(Entry::Dialog(discriminator)),
+        TokenKind::OriginalDialog => super::chain::Link::read(discriminator, &note).map(Entry::Chain),
+        TokenKind::RegEvent | TokenKind::TemporaryGruu => None,
+    }
+}
+
+/// Whether a URI names this S-CSCF.
+fn is_ours(uri: &Uri, policy: &Policy) -> bool {
+    let names_us = |host: &str| uri.host().eq_ignore_ascii_case(host);
+    uri.is_sip() && (names_us(policy.name.host()) || names_us(&policy.domain))
+}

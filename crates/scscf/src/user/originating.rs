@@ -1,0 +1,362 @@
+//! TS 24.229 §5.4.3.2 — requests initiated by the served user.
+
+use super::chain::{Initial, Stage};
+use super::entry::Entry;
+use super::relay::{Draft, Passage, Relay};
+use super::{ImplicitRegistrationSet, Step, User};
+use crate::cx::ServerAssignmentType;
+use crate::event::CxPurpose;
+use crate::ifc::{Chain, SessionCase};
+use crate::profile::PublicIdentity;
+use crate::{Effect, Impu, Policy, Rejection};
+use sip::proxy;
+use sip::{ChargingVector, Method, Name, NameAddr, Request, RequestEdit, Scheme, Status, Uri};
+
+const CLAUSE: &str = "TS 24.229 §5.4.3.2";
+/// TS 24.229 §5.4.3.1, TS 23.380: an S-CSCF without data makes the UE register anew.
+const RESTORATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ims-3gpp version=\"1\"><alternative-service>\
+<type>restoration</type><reason>the registration is not known</reason><action>initial-registration</action>\
+</alternative-service></ims-3gpp>";
+
+impl User {
+    /// A request outside any dialog: whose it is decides what is done.
+    pub(crate) fn initial(
+        &mut self,
+        draft: Draft,
+        entry: Entry,
+        step: &mut Step<'_>,
+    ) -> Result<(), Rejection> {
+        let invite = *draft.request.method() == Method::Invite;
+        if invite && self.sessions.len() + self.early_sessions() >= step.policy.session.max_sessions {
+            let why = "the maximum number of sessions is reached";
+            return Err(Rejection::new(Status::BUSY_HERE, CLAUSE, why));
+        }
+        match entry {
+            Entry::Binding(binding) => self.originating(draft, binding, step),
+            Entry::Originating => self.originating_for_server(draft, step),
+            Entry::Chain(link) => self.resume_chain(draft, link, step),
+            Entry::Dialog(_) | Entry::Terminating => self.terminating(draft, step),
+        }
+    }
+
+    /// The user's own request, by its Service-Route.
+    fn originating(&mut self, draft: Draft, binding: u64, step: &mut Step<'_>) -> Result<(), Rejection> {
+        if !draft.source.trusted {
+            let why = "an originating request comes from outside the trust domain";
+            return Err(Rejection::new(Status::FORBIDDEN, CLAUSE, why));
+        }
+        let bound = |set: &&ImplicitRegistrationSet| set.bindings.iter().any(|held| held.id == binding);
+        let Some(set) = self.registration.sets.iter().find(bound) else {
+            return self.unknown_binding(&draft, step);
+        };
+        // 1) the served user
+        let claimed = claimed(&draft.request)?;
+        let known = |uri: &Uri| set.profile.identity(&Impu::of(uri));
+        let served = match claimed.iter().find_map(known) {
+            Some(identity) if identity.barred => {
+                return Err(Rejection::new(
+                    Status::FORBIDDEN,
+                    CLAUSE,
+                    "the identity of the caller is barred",
+                ));
+            }
+            Some(identity) => identity,
+            None if !claimed.is_empty() => {
+                let why = "the asserted identity is none of the registration";
+                return Err(Rejection::new(Status::FORBIDDEN, CLAUSE, why));
+            }
+            None => preferred(&draft.request, set).ok_or_else(|| {
+                Rejection::new(Status::FORBIDDEN, CLAUSE, "no identity of the caller may be used")
+            })?,
+        };
+        let criteria = set
+            .service_profile(&served.impu)
+            .map_or_else(Chain::default, |profile| Self::criteria(profile, step));
+        let served_impu = served.impu.clone();
+        let mut edit = draft.onward.edit();
+        assert_identity(&mut edit, &claimed, served, set);
+        edit.remove(Name::PServedUser);
+        edit.remove(Name::PPreferredIdentity);
+        edit.remove(Name::PAssertedService);
+        self.choose_service(&mut edit, &draft.request, set, &served_impu)?;
+        if draft.request.has(Name::PChargingVector) {
+            // 5) ours is the originating network
+            if let Ok(Some(mut vector)) = draft.request.charging_vector() {
+                vector.orig_ioi = Some(step.policy.domain.clone());
+                vector.term_ioi = None;
+                edit.replace(Name::PChargingVector, vector);
+            }
+        } else {
+            let mut vector = ChargingVector::new(&format!("{:016x}", step.mint()));
+            vector.orig_ioi = Some(step.policy.domain.clone());
+            edit.replace(Name::PChargingVector, vector);
+        }
+        self.offer_session_timer(&mut edit, &draft.request, step)?;
+        let initial = Initial {
+            key: passage_key(&draft.request, step),
+            case: SessionCase::Originating,
+            served: served_impu,
+            binding: Some(binding),
+            onward: edit.finish(),
+            criteria,
+            last: None,
+            stage: Stage::Onward,
+        };
+        self.begin(&draft, initial, step)
+    }
+
+    /// TS 23.380: data of the registration are lost, or the binding is gone. The UE is made to register.
+    fn unknown_binding(&self, draft: &Draft, step: &mut Step<'_>) -> Result<(), Rejection> {
+        if self.is_registered() {
+            let why = "the contact of this Service-Route is not registered any more";
+            return Err(Rejection::new(Status::FORBIDDEN, CLAUSE, why));
+        }
+        let why = "the registration is not known";
+        let rejection = Rejection::new(Status::SERVER_TIMEOUT, "TS 24.229 §5.4.3.2", why);
+        let tag = step.tag();
+        let response = draft
+            .request
+            .respond(rejection.status, &tag)
+            .header(Name::Warning, format_args!("399 {} \"{why} ({CLAUSE})\"", step.policy.name.host()))
+            .body("application/3gpp-ims+xml", RESTORATION.as_bytes())
+            .finish();
+        step.effect(Effect::Respond { tx: draft.tx, response });
+        step.refuse(rejection);
+        Ok(())
+    }
+
+    /// An application server asks for originating services on behalf of a user (TS 24.229 §5.7.3).
+    fn originating_for_server(&mut self, draft: Draft, step: &mut Step<'_>) -> Result<(), Rejection> {
+        let served = served_by_server(&draft.request)?;
+        let impu = Impu::of(&served);
+        let set = self.registration.set_of(&impu);
+        let registered = set.is_some_and(|set| !set.bindings.is_empty());
+        if set.and_then(|set| set.profile.identity(&impu)).is_some_and(|identity| identity.barred) {
+            return Err(Rejection::new(Status::FORBIDDEN, CLAUSE, "the identity of the caller is barred"));
+        }
+        let case = if registered { SessionCase::Originating } else { SessionCase::OriginatingUnregistered };
+        let profile = set.and_then(|set| set.service_profile(&impu));
+        let criteria = profile.map(|profile| Self::criteria(profile, step));
+        let mut edit = draft.onward.edit();
+        edit.remove(Name::PServedUser);
+        if !draft.request.has(Name::PAssertedIdentity) {
+            edit.append(Name::PAssertedIdentity, NameAddr::new(served));
+        }
+        self.offer_session_timer(&mut edit, &draft.request, step)?;
+        let initial = Initial {
+            key: passage_key(&draft.request, step),
+            case,
+            served: impu,
+            binding: None,
+            onward: edit.finish(),
+            criteria: criteria.clone().unwrap_or_default(),
+            last: None,
+            stage: Stage::Onward,
+        };
+        match criteria {
+            Some(_) => self.begin(&draft, initial, step),
+            None => self.ask_for_profile(&draft, initial, step),
+        }
+    }
+
+    /// TS 29.228 §6.1.2: the profile of a user who is not registered.
+    pub(crate) fn ask_for_profile(
+        &mut self,
+        draft: &Draft,
+        initial: Initial,
+        step: &mut Step<'_>,
+    ) -> Result<(), Rejection> {
+        let initial = Initial { stage: Stage::Profile, ..initial };
+        let served = initial.served.as_str().into();
+        let relay = self.begin_relay(draft, Passage::Initial(Box::new(initial)), step);
+        let request =
+            self.unregistered_assignment(vec![served], ServerAssignmentType::UnregisteredUser, step);
+        step.effect(Effect::CxRequest { purpose: CxPurpose::Profile(relay.id), request });
+        step.say("asks the HSS for the profile of a user who is not registered");
+        self.keep_relay(relay);
+        Ok(())
+    }
+
+    /// After the last server: onward to the other party.
+    pub(crate) fn onward(&mut self, relay: &mut Relay, step: &mut Step<'_>) -> Result<(), Rejection> {
+        let Passage::Initial(initial) = &mut relay.passage else { return Ok(()) };
+        initial.stage = Stage::Onward;
+        let mut edit = proxy::forwarded(&initial.onward);
+        edit.remove(Name::PServedUser);
+        if !initial.onward.has(Name::Route) {
+            let target = translated(initial.onward.uri(), step.policy)?;
+            if let Some(uri) = &target {
+                edit.uri(uri);
+            }
+            let uri = target.as_ref().unwrap_or_else(|| initial.onward.uri());
+            if uri.scheme() == Scheme::Tel
+                && let Ok(bgcf) = Uri::parse(&step.policy.session.bgcf)
+            {
+                edit.push_top(Name::Route, NameAddr::new(bgcf));
+            } else if !is_trusted(uri, step.policy) {
+                leave_trust_domain(&mut edit, &initial.onward);
+            }
+        }
+        if let Ok(Some(mut vector)) = initial.onward.charging_vector() {
+            // 9) what the access network charged stays here
+            if vector.params.has("access-network-charging-info") || vector.orig_ioi.is_none() {
+                vector.params.remove("access-network-charging-info");
+                vector.orig_ioi = Some(step.policy.domain.clone());
+                edit.replace(Name::PChargingVector, vector);
+            }
+        }
+        self.record_route(&mut edit, &relay.request, initial.key, step);
+        step.say(format!("{} onward to {}", relay.request.method(), initial.onward.uri_text()));
+        relay.open(edit.finish(), None, Vec::new(), step);
+        Ok(())
+    }
+
+    /// D.5: charging and access data for an application server (TS 24.229 §5.4.3.2, §5.4.3.3).
+    pub(crate) fn charge_towards_server(&self, edit: &mut RequestEdit, initial: &Initial, step: &Step<'_>) {
+        if let Ok(Some(mut vector)) = initial.onward.charging_vector() {
+            vector.orig_ioi = Some(format!("Type 3{}", step.policy.domain).into());
+            vector.term_ioi = None;
+            edit.replace(Name::PChargingVector, vector);
+        }
+        let set = self.registration.set_of(&initial.served);
+        if let Some(addresses) = set.and_then(super::ok::charging_functions) {
+            edit.replace(Name::PChargingFunctionAddresses, addresses);
+        }
+    }
+
+    /// P-Asserted-Service for P-Preferred-Service (RFC 6050), if the profile allows the service.
+    fn choose_service(
+        &self,
+        edit: &mut RequestEdit,
+        request: &Request,
+        set: &ImplicitRegistrationSet,
+        served: &Impu,
+    ) -> Result<(), Rejection> {
+        let Some(wanted) = request.get(Name::PPreferredService) else { return Ok(()) };
+        edit.remove(Name::PPreferredService);
+        let allowed = set.service_profile(served).map_or(&[][..], |profile| &profile.service_ids);
+        if allowed.is_empty() || allowed.iter().any(|id| id.eq_ignore_ascii_case(&wanted)) {
+            edit.replace(Name::PAssertedService, wanted);
+        }
+        Ok(())
+    }
+}
+
+/// Key of a passage: odd for an INVITE, whose dialog is kept.
+pub(crate) fn passage_key(request: &Request, step: &mut Step<'_>) -> u64 {
+    let chance = step.mint() & !1;
+    chance | u64::from(*request.method() == Method::Invite)
+}
+
+/// Whether the dialogs of this key are kept as sessions.
+pub(crate) const fn keeps_session(key: u64) -> bool {
+    key & 1 == 1
+}
+
+fn claimed(request: &Request) -> Result<Vec<Uri>, Rejection> {
+    let asserted = request
+        .addresses(Name::PAssertedIdentity)
+        .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 3325 §9.1", malformed.to_string()))?;
+    Ok(asserted.into_iter().map(|address| address.uri).collect())
+}
+
+/// Where nobody asserted an identity: that of P-Preferred-Identity or From if it is the user's, else the default one.
+fn preferred<'a>(request: &Request, set: &'a ImplicitRegistrationSet) -> Option<&'a PublicIdentity> {
+    let preferred = request.addresses(Name::PPreferredIdentity).ok().and_then(|all| all.into_iter().next());
+    let candidates = preferred.into_iter().chain([request.from()]).map(|address| Impu::of(&address.uri));
+    let usable = |impu: Impu| set.profile.identity(&impu).filter(|identity| !identity.barred);
+    candidates.filter_map(usable).next().or_else(|| set.profile.default_identity())
+}
+
+fn served_by_server(request: &Request) -> Result<Uri, Rejection> {
+    let served = request.addresses(Name::PServedUser).ok().and_then(|all| all.into_iter().next());
+    match served {
+        Some(served) => Ok(served.uri),
+        None => claimed(request)?.into_iter().next().ok_or_else(|| {
+            let why = "originating services are asked for, and nobody is named to be served";
+            Rejection::new(Status::BAD_REQUEST, CLAUSE, why)
+        }),
+    }
+}
+
+/// P-Asserted-Identity with the other form of the identity, SIP or tel, beside the one that was asserted (RFC 3325 §9.1).
+fn assert_identity(
+    edit: &mut RequestEdit,
+    claimed: &[Uri],
+    served: &PublicIdentity,
+    set: &ImplicitRegistrationSet,
+) {
+    if claimed.len() > 1 {
+        return;
+    }
+    if claimed.is_empty() {
+        edit.replace(Name::PAssertedIdentity, format_args!("<{}>", served.text));
+    }
+    if let Some(other) = other_form(served, set) {
+        edit.append(Name::PAssertedIdentity, format_args!("<{}>", other.text));
+    }
+}
+
+/// The identity of the other scheme that stands for the same user: with the same number if there is one.
+pub(crate) fn other_form<'a>(
+    served: &PublicIdentity,
+    set: &'a ImplicitRegistrationSet,
+) -> Option<&'a PublicIdentity> {
+    let is_tel = |identity: &PublicIdentity| identity.impu.as_str().starts_with("tel:");
+    let candidates = || {
+        set.unbarred().filter(|other| {
+            other.is_distinct() && is_tel(other) != is_tel(served) && other.alias_group == served.alias_group
+        })
+    };
+    let number = |identity: &PublicIdentity| {
+        let text = identity.impu.as_str();
+        let user = text.split_once(':').map_or(text, |(_, rest)| rest);
+        user.split('@').next().unwrap_or(user).to_owned()
+    };
+    let same = number(served);
+    candidates().find(|other| number(other) == same).or_else(|| candidates().next())
+}
+
+/// TS 24.229 §5.4.3.2 step 10: a telephone number as a SIP URI of the home network, unless it breaks out. `None`: as it is.
+fn translated(uri: &Uri, policy: &Policy) -> Result<Option<Uri>, Rejection> {
+    if uri.scheme() != Scheme::Tel {
+        return Ok(None);
+    }
+    let canonical = Impu::of(uri);
+    let number = canonical.as_str().trim_start_matches("tel:");
+    let digits = number.trim_start_matches('+');
+    if digits.is_empty() || !digits.bytes().all(|octet| octet.is_ascii_digit() || b"*#".contains(&octet)) {
+        return Err(Rejection::new(
+            Status::ADDRESS_INCOMPLETE,
+            CLAUSE,
+            "the Request-URI holds no telephone number",
+        ));
+    }
+    if number.starts_with('+') && policy.session.bgcf.is_empty() {
+        let text = format!("sip:{number}@{};user=phone", policy.domain);
+        return Ok(Uri::parse(&text).ok());
+    }
+    if policy.session.bgcf.is_empty() {
+        return Err(Rejection::new(Status::NOT_FOUND, CLAUSE, "a local number leads nowhere"));
+    }
+    Ok(None)
+}
+
+fn is_trusted(uri: &Uri, policy: &Policy) -> bool {
+    let host = uri.host();
+    host.eq_ignore_ascii_case(&policy.domain)
+        || policy.session.trusted_domains.iter().any(|domain| host.eq_ignore_ascii_case(domain))
+}
+
+/// RFC 3325 §5, TS 24.229 §4.4: what is only for the trust domain stays in it.
+fn leave_trust_domain(edit: &mut RequestEdit, request: &Request) {
+    for name in [Name::PAccessNetworkInfo, Name::PChargingFunctionAddresses, Name::PVisitedNetworkId] {
+        edit.remove(name);
+    }
+    let private = request
+        .values(Name::Privacy)
+        .flat_map(|value| value.split(';').map(|part| part.trim().to_ascii_lowercase()).collect::<Vec<_>>());
+    if private.into_iter().any(|wish| wish == "id") {
+        edit.remove(Name::PAssertedIdentity);
+    }
+}
