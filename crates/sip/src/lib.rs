@@ -23,6 +23,7 @@ mod parse;
 pub mod proxy;
 mod refusal;
 pub mod reginfo;
+pub mod session_timer;
 mod start_line;
 pub mod status;
 pub mod transaction;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
+use sip::session_timer::{Outcome, Policy, request as session_timer};
 use sip::{Message, Method, Name, Status, Uri};
 
 fn request(head: &str, body: &str) -> Message {
@@ -51,4 +52,24 @@ fn cg_18_the_user_part_of_an_identity_has_case() {
     assert_ne!(upper.canonical(), lower.canonical());
     assert!(lower.equivalent(&shouted));
     assert_eq!(lower.canonical(), shouted.canonical());
+}
+
+#[test]
+fn cd_44_a_session_interval_below_the_minimum_is_422() {
+    let invite = |more: &str| {
+        let head = format!(
+            "INVITE sip:bob@ims.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKtimer\r\n\
+             From: <sip:alice@ims.example>;tag=1\r\nTo: <sip:bob@ims.example>\r\nCall-ID: timer\r\n\
+             CSeq: 1 INVITE\r\n{more}Content-Length: 0"
+        );
+        let Message::Request(invite) = request(&head, "") else { panic!("a request") };
+        invite
+    };
+    let policy = Policy { session_expires: 1800, min_se: 90 };
+    let short = invite("Supported: timer\r\nSession-Expires: 60\r\n");
+    let Ok(Outcome::TooSmall { min_se }) = session_timer(&short, &policy) else { panic!("too small") };
+    let answer = short.respond(Status::SESSION_INTERVAL_TOO_SMALL, "us").header(Name::MinSe, min_se).finish();
+    assert_eq!((answer.status().code(), answer.min_se()), (422, Ok(Some(90))));
+    let again = invite("Supported: timer\r\nSession-Expires: 90\r\nMin-SE: 90\r\n");
+    assert!(matches!(session_timer(&again, &policy), Ok(Outcome::Pass(_))), "as the 422 asks for");
 }
