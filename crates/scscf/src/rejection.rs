@@ -26,6 +26,8 @@ pub enum Remedy {
     None,
     /// Min-Expires, in seconds.
     MinExpires(u32),
+    /// Min-SE, in seconds.
+    MinSe(u32),
     /// Retry-After.
     RetryAfter(Span),
     /// Allow-Events.
@@ -58,6 +60,7 @@ impl Rejection {
         answer = match &self.remedy {
             Remedy::None => answer,
             Remedy::MinExpires(seconds) => answer.header(sip::Name::MinExpires, seconds),
+            Remedy::MinSe(seconds) => answer.header(sip::Name::MinSe, seconds),
             Remedy::RetryAfter(span) => answer.header(sip::Name::RetryAfter, span.as_seconds().max(1)),
             Remedy::AllowEvents(events) => answer.header(sip::Name::AllowEvents, events),
             Remedy::Unsupported(tags) => answer.header(sip::Name::Unsupported, tags),

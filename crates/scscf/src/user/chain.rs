@@ -11,6 +11,7 @@ use crate::profile::{DefaultHandling, InitialFilterCriteria, ServiceProfile};
 use crate::token::TokenKind;
 use crate::{Effect, Impu, Rejection, Span, Timestamp};
 use sip::proxy::{self, BranchFailure, BranchId};
+use sip::session_timer::Asked;
 use sip::{Method, Name, NameAddr, Request, RequestEdit, Status, Uri};
 
 const CLAUSE: &str = "TS 24.229 §5.4.3.4";
@@ -28,6 +29,8 @@ pub(crate) struct Initial {
     pub(crate) onward: Request,
     /// Fixed when the request first arrived.
     pub(crate) criteria: Chain,
+    /// What was asked of the session timer.
+    pub(crate) timer: Asked,
     /// Priority of the last criterion that was met.
     pub(crate) last: Option<u32>,
     pub(crate) stage: Stage,
@@ -187,12 +190,16 @@ impl User {
                 return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
             }
         };
+        let mut edit = draft.onward.edit();
+        edit.remove(Name::PServedUser);
+        let timer = super::session::ask_for_timer(&mut edit, &draft.request, step)?;
         let mut initial = Initial {
             key: link.key,
             case: link.case,
             served: link.served,
             binding: link.binding,
-            onward: without_served_user(&draft.onward),
+            onward: edit.finish(),
+            timer,
             criteria,
             last: Some(link.last),
             stage: Stage::Onward,
@@ -362,14 +369,4 @@ fn served_user(served: &Impu, case: SessionCase) -> String {
         SessionCase::OriginatingCdiv => return format!("<{served}>;orig-cdiv"),
     };
     format!("<{served}>;sescase={case};regstate={state}")
-}
-
-/// P-Served-User is for the hop that sent it alone.
-pub(crate) fn without_served_user(request: &Request) -> Request {
-    if !request.has(Name::PServedUser) {
-        return request.clone();
-    }
-    let mut edit = request.edit();
-    edit.remove(Name::PServedUser);
-    edit.finish()
 }

@@ -3,6 +3,7 @@
 use super::chain::{Initial, Stage};
 use super::entry::Entry;
 use super::relay::{Draft, Passage, Relay};
+use super::session::ask_for_timer;
 use super::{ImplicitRegistrationSet, Step, User};
 use crate::cx::ServerAssignmentType;
 use crate::event::CxPurpose;
@@ -91,13 +92,14 @@ impl User {
             vector.orig_ioi = Some(step.policy.domain.clone());
             edit.replace(Name::PChargingVector, vector);
         }
-        self.offer_session_timer(&mut edit, &draft.request, step)?;
+        let timer = ask_for_timer(&mut edit, &draft.request, step)?;
         let initial = Initial {
             key: passage_key(&draft.request, step),
             case: SessionCase::Originating,
             served: served_impu,
             binding: Some(binding),
             onward: edit.finish(),
+            timer,
             criteria,
             last: None,
             stage: Stage::Onward,
@@ -142,13 +144,14 @@ impl User {
         if !draft.request.has(Name::PAssertedIdentity) {
             edit.append(Name::PAssertedIdentity, NameAddr::new(served));
         }
-        self.offer_session_timer(&mut edit, &draft.request, step)?;
+        let timer = ask_for_timer(&mut edit, &draft.request, step)?;
         let initial = Initial {
             key: passage_key(&draft.request, step),
             case,
             served: impu,
             binding: None,
             onward: edit.finish(),
+            timer,
             criteria: criteria.clone().unwrap_or_default(),
             last: None,
             stage: Stage::Onward,

@@ -7,6 +7,7 @@ use super::{Step, User};
 use crate::event::{RelayId, ServerTx, SessionId, Side, Source};
 use crate::{Effect, Rejection, Reply, Span, Timestamp};
 use sip::proxy::{self, BranchFailure, BranchId, Context, Heard};
+use sip::session_timer::Asked;
 use sip::{Method, Name, Request, Response, Status};
 
 /// RFC 3261 §16.7 step 2: provisional responses restart Timer C, 100 apart.
@@ -59,6 +60,8 @@ pub(crate) enum Passage {
     Dialog {
         /// The session it belongs to, if one is kept, and the side that sent it.
         session: Option<(SessionId, Side)>,
+        /// What was asked of the session timer.
+        timer: Asked,
     },
 }
 
@@ -242,7 +245,7 @@ impl User {
             match &relay.passage {
                 Passage::Initial(_) if invite => self.session_begins(relay, branch, &mut response, step),
                 Passage::Initial(_) => {}
-                Passage::Dialog { session } => self.dialog_answered(*session, relay, &mut response, step),
+                Passage::Dialog { session, .. } => self.dialog_answered(*session, relay, &mut response, step),
             }
             step.effect(Effect::Respond { tx: relay.tx, response });
             relay.answered = true;
@@ -269,7 +272,7 @@ impl User {
         if response.status() == Status::REQUEST_TIMEOUT && relay.branches.iter().all(failed) {
             response = relay.unreachable(&tag);
         }
-        if let Passage::Dialog { session } = &relay.passage {
+        if let Passage::Dialog { session, .. } = &relay.passage {
             self.dialog_refused(*session, relay, &response, step);
         }
         step.say(format!("{} to {}", response.status().code(), relay.request.method()));

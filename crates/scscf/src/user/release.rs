@@ -247,7 +247,7 @@ impl User {
         // One side has hung up already, and its BYE is on its way to the other.
         let ending = self.relays.values().any(|relay| {
             *relay.request.method() == Method::Bye
-                && matches!(relay.passage, Passage::Dialog { session: Some((of, _)) } if of == id)
+                && matches!(relay.passage, Passage::Dialog { session: Some((of, _)), .. } if of == id)
         });
         let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) else { return };
         if ending || session.release.is_some() {

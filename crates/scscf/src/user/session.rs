@@ -14,6 +14,7 @@ use crate::token::TokenKind;
 use crate::{Effect, Impu, Rejection, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use sip::proxy::{self, BranchId};
+use sip::session_timer::{self, Asked, Outcome};
 use sip::{Contacts, Headers, Method, Name, NameAddr, Request, RequestEdit, Response, Status, Uri};
 
 const CLAUSE: &str = "TS 24.229 §5.4.6";
@@ -119,20 +120,6 @@ impl User {
         self.relays.values().filter(|relay| relay.early().is_some()).count()
     }
 
-    /// RFC 4028 §8.1: the session interval of an INVITE that begins a session.
-    pub(crate) fn offer_session_timer(
-        &self,
-        edit: &mut RequestEdit,
-        request: &Request,
-        step: &Step<'_>,
-    ) -> Result<(), Rejection> {
-        if *request.method() != Method::Invite || step.policy.session.session_expires == 0 {
-            return Ok(());
-        }
-        let _ = edit;
-        Ok(())
-    }
-
     /// A 2xx to an initial INVITE: the session has begun, and is saved before the caller hears of it.
     pub(crate) fn session_begins(
         &mut self,
@@ -141,6 +128,11 @@ impl User {
         response: &mut Response,
         step: &mut Step<'_>,
     ) {
+        let Passage::Initial(initial) = &relay.passage else { return };
+        let interval = run_timer(response, &initial.timer);
+        if !initial.is_terminating() && self.has_outer_passage(relay, initial.key) {
+            return;
+        }
         let Some(mut session) = self.session_of(relay, branch, response, step) else { return };
         let same = |held: &Session| {
             held.key == session.key
@@ -151,13 +143,13 @@ impl User {
         if self.sessions.iter().any(same) {
             return;
         }
-        session.timer = None;
+        session.timer = timer(interval, step.now());
         step.changed();
         step.say("session begins");
         self.sessions.push(session);
     }
 
-    /// The record of the dialog that `response` makes; `None` where another passage of the same dialog keeps it.
+    /// The record of the dialog that `response` makes.
     pub(crate) fn session_of(
         &self,
         relay: &Relay,
@@ -168,9 +160,6 @@ impl User {
         let Passage::Initial(initial) = &relay.passage else { return None };
         let request = &relay.request;
         let originating = !initial.is_terminating();
-        if originating && self.has_outer_passage(relay, initial.key) {
-            return None;
-        }
         let token = step.policy.tokens.mint(TokenKind::RecordRoute, &self.impi, initial.key);
         let recorded = response.addresses(Name::RecordRoute).unwrap_or_default();
         let is_own = |address: &NameAddr| address.uri.user() == Some(&token);
@@ -264,8 +253,9 @@ impl User {
             }
             None => None,
         };
-        let mut relay = self.begin_relay(&draft, Passage::Dialog { session }, step);
-        let edit = proxy::forwarded(&draft.onward);
+        let mut edit = proxy::forwarded(&draft.onward);
+        let timer = ask_for_timer(&mut edit, &draft.request, step)?;
+        let mut relay = self.begin_relay(&draft, Passage::Dialog { session, timer }, step);
         step.say(format!("{} in a dialog", draft.request.method()));
         relay.open(edit.finish(), None, Vec::new(), step);
         self.keep_relay(relay);
@@ -296,6 +286,8 @@ impl User {
         match relay.request.method() {
             Method::Bye => self.session_over(id, "BYE", step),
             Method::Invite | Method::Update => {
+                let Passage::Dialog { timer: asked, .. } = &relay.passage else { return };
+                let interval = run_timer(response, asked);
                 let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) else { return };
                 if let Some(target) = contact(&relay.request) {
                     session.party_mut(from).target = target;
@@ -303,6 +295,7 @@ impl User {
                 if let Some(target) = contact(response) {
                     session.party_mut(from.other()).target = target;
                 }
+                session.timer = timer(interval, step.now());
                 step.changed();
             }
             _ => {}
@@ -383,4 +376,42 @@ pub(crate) fn contact(message: &Headers) -> Option<Uri> {
         Ok(Contacts::List(contacts)) if contacts.len() == 1 => contacts.into_iter().next().map(|one| one.uri),
         Ok(_) | Err(_) => None,
     }
+}
+
+/// RFC 4028 §8.1: the session interval of a request that begins or refreshes a session.
+pub(crate) fn ask_for_timer(
+    edit: &mut RequestEdit,
+    request: &Request,
+    step: &Step<'_>,
+) -> Result<Asked, Rejection> {
+    let policy = session_timer::Policy {
+        session_expires: step.policy.session.session_expires,
+        min_se: step.policy.session.min_se,
+    };
+    let outcome = session_timer::request(request, &policy)
+        .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 4028 §4", malformed.to_string()))?;
+    outcome.apply(edit);
+    match outcome {
+        Outcome::Pass(asked) | Outcome::Set { asked, .. } => Ok(asked),
+        Outcome::TooSmall { min_se } => {
+            let why = "the session interval is too small";
+            Err(Rejection::new(Status::SESSION_INTERVAL_TOO_SMALL, "RFC 4028 §8.1", why)
+                .with(crate::Remedy::MinSe(min_se)))
+        }
+    }
+}
+
+/// RFC 4028 §8.2: the interval that runs after a 2xx, which is told to the one who asked.
+fn run_timer(response: &mut Response, asked: &Asked) -> Option<u32> {
+    let answered = session_timer::success(response, asked).ok()?;
+    if answered.changes() {
+        let mut edit = response.edit();
+        answered.apply(&mut edit);
+        *response = edit.finish();
+    }
+    answered.interval
+}
+
+fn timer(interval: Option<u32>, now: Timestamp) -> Option<(u32, Timestamp)> {
+    interval.map(|interval| (interval, now + Span::seconds(interval.into())))
 }

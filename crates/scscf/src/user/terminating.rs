@@ -3,6 +3,7 @@
 use super::chain::{Initial, Stage};
 use super::originating::passage_key;
 use super::relay::{Draft, Passage};
+use super::session::ask_for_timer;
 use super::{ImplicitRegistrationSet, Step, User};
 use crate::cx::{Answer, Failure, ResultCode, ServerAssignmentAnswer, ServerAssignmentType};
 use crate::event::RelayId;
@@ -42,7 +43,7 @@ impl User {
                 edit.remove(name);
             }
         }
-        self.offer_session_timer(&mut edit, &draft.request, step)?;
+        let timer = ask_for_timer(&mut edit, &draft.request, step)?;
         let initial = Initial {
             key: passage_key(&draft.request, step),
             case: if registered {
@@ -53,6 +54,7 @@ impl User {
             served,
             binding: None,
             onward: edit.finish(),
+            timer,
             criteria: criteria.clone().unwrap_or_default(),
             last: None,
             stage: Stage::Onward,
