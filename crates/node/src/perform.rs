@@ -1,6 +1,7 @@
 //! Does what a step asked for, after its save.
 
 use crate::actor::duties::Duties;
+use crate::actor::sending::Sending;
 use crate::shell::Shell;
 use scscf::{Effect, Event, Impi, Impu, Purpose, SharedContact};
 use sip::Method;
@@ -24,7 +25,7 @@ impl Shell {
                         Purpose::Notify(_) => self.telemetry.notifies.inc(),
                         Purpose::Refer => self.telemetry.refers.inc(),
                     };
-                    self.send(impi.clone(), purpose, request);
+                    self.send(Sending { impi: impi.clone(), purpose, request, mark: None });
                 }
                 Effect::CxRequest { purpose, request } => {
                     duties.ask();

@@ -1,7 +1,8 @@
 //! A node from start to stop.
 
 use crate::actor::cx::Cx;
-use crate::actor::next_hop::Names;
+use crate::actor::next_hop::NextHops;
+use crate::actor::sending::Outbox;
 use crate::actor::shard::Shards;
 use crate::actor::transactions::Transactions;
 use crate::actor::transport::Transport;
@@ -132,7 +133,8 @@ async fn begin(config: Config, store: Arc<dyn Store>) -> anyhow::Result<(Rc<Shel
         fence,
         transport,
         transactions: Transactions::new(&config),
-        names: Names::default(),
+        outbox: Outbox::default(),
+        hops: NextHops::new(&config, &sip_addrs),
         shards: Shards::default(),
         cx: Cx::new(&config, clock.tick(), era),
         recorder: Recorder::new(&config),

@@ -5,6 +5,7 @@ pub(crate) mod duties;
 pub(crate) mod next_hop;
 pub(crate) mod pipe;
 pub(crate) mod router;
+pub(crate) mod sending;
 pub(crate) mod shard;
 pub(crate) mod transactions;
 pub(crate) mod transport;
