@@ -1,7 +1,7 @@
 //! Does what a step asked for, after its save.
 
 use crate::actor::duties::Duties;
-use crate::actor::transactions::Onward;
+use crate::actor::sending::{Relayed, Sending};
 use crate::shell::Shell;
 use scscf::{Effect, Event, Impi, Impu, Purpose, SharedContact};
 use sip::Method;
@@ -29,13 +29,14 @@ impl Shell {
                         Purpose::Release(..) => self.telemetry.releases.inc(),
                         Purpose::Relay(..) => self.telemetry.relayed.inc(),
                     };
-                    self.send(impi.clone(), purpose, request, Onward::default());
+                    self.send(Sending { impi: impi.clone(), purpose, request, relayed: None });
                 }
                 Effect::Relay { relay, branch, request, tx, mark } => {
                     duties.ask();
                     self.telemetry.relayed.inc();
-                    let onward = Onward { tx: Some(tx), mark: Some(mark) };
-                    self.send(impi.clone(), Purpose::Relay(relay, branch), request, onward);
+                    let purpose = Purpose::Relay(relay, branch);
+                    let relayed = Some(Relayed { tx, mark });
+                    self.send(Sending { impi: impi.clone(), purpose, request, relayed });
                 }
                 Effect::Cancel { relay, branch, reason } => {
                     self.cancel_sent(impi, Purpose::Relay(relay, branch), reason.as_deref());

@@ -1,7 +1,9 @@
 //! A node from start to stop.
 
 use crate::actor::cx::Cx;
-use crate::actor::next_hop::Names;
+use crate::actor::next_hop::NextHops;
+use crate::actor::relaying::Relays;
+use crate::actor::sending::Outbox;
 use crate::actor::shard::Shards;
 use crate::actor::transactions::Transactions;
 use crate::actor::transport::Transport;
@@ -132,7 +134,9 @@ async fn begin(config: Config, store: Arc<dyn Store>) -> anyhow::Result<(Rc<Shel
         fence,
         transport,
         transactions: Transactions::new(&config),
-        names: Names::default(),
+        outbox: Outbox::default(),
+        relays: Relays::new(&config),
+        hops: NextHops::new(&config, &sip_addrs),
         shards: Shards::default(),
         cx: Cx::new(&config, clock.tick(), era),
         recorder: Recorder::new(&config),
@@ -190,7 +194,7 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
         authentication: config.authentication.clone(),
         reg_event: config.reg_event.clone(),
         reauthentication: config.reauthentication.clone(),
-        session: config.session.clone(),
+        session: config.session.policy.clone(),
         ..Policy::of(name, &config.node.domain, Tokens::new(&secret(config)))
     })
 }

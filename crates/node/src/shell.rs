@@ -1,7 +1,9 @@
 //! What everything on the node's thread shares. No borrow of a part is held while another part is called.
 
 use crate::actor::cx::Cx;
-use crate::actor::next_hop::Names;
+use crate::actor::next_hop::NextHops;
+use crate::actor::relaying::Relays;
+use crate::actor::sending::Outbox;
 use crate::actor::shard::Shards;
 use crate::actor::transactions::Transactions;
 use crate::actor::transport::Transport;
@@ -29,7 +31,9 @@ pub(crate) struct Shell {
     pub(crate) fence: Fence,
     pub(crate) transport: Transport,
     pub(crate) transactions: Transactions,
-    pub(crate) names: Names,
+    pub(crate) outbox: Outbox,
+    pub(crate) relays: Relays,
+    pub(crate) hops: NextHops,
     pub(crate) shards: Shards,
     pub(crate) cx: Cx,
     pub(crate) recorder: Recorder,
@@ -130,6 +134,7 @@ impl Shell {
             self.telemetry.actors.set(count(self.shards.residents()));
             self.telemetry.connections.set(count(self.transport.connections()));
             self.telemetry.peers.set(count(self.cx.open()));
+            self.telemetry.dead_hops.set(count(self.hops.dead.count(self.clock.tick())));
             if seconds.is_multiple_of(every) {
                 self.retire_silent().await;
             }

@@ -72,6 +72,9 @@ telemetry! {
         strays = "sip_strays", "Responses of no transaction";
         unrouted = "sip_unrouted", "ACK and CANCEL requests without a session";
         unsent = "sip_unsent", "Messages the network did not take";
+        lookups = "lookups", "Names looked up";
+        lookup_failures = "lookup_failures", "Lookups that found nothing, or had no answer";
+        failovers = "failovers", "Requests that went on to another next hop";
         unexpected = "unexpected_answers", "Answers for users who are not waiting any more";
         connections_refused = "connections_refused", "Connections above the limit";
         connections_idle = "connections_idle", "Connections closed because nothing came";
@@ -87,6 +90,7 @@ telemetry! {
         transactions = "sip_transactions", "SIP transactions of both sides";
         waiting = "sip_unanswered", "SIP requests that wait for their answer";
         connections = "connections", "TCP connections";
+        dead_hops = "dead_hops", "Next hops that failed lately and are tried last";
         peers = "cx_peers_open", "Diameter peers in use";
     }
 }

@@ -75,7 +75,9 @@ fn unchangeable(known: &Config, new: &Config) -> Vec<&'static str> {
         ("[reg_event]", known.reg_event != new.reg_event),
         ("[reauthentication]", known.reauthentication != new.reauthentication),
         ("[limits]", known.limits != new.limits),
+        ("[session]", known.session != new.session),
         ("[observe]", known.observe != new.observe),
+        ("[routes]", known.routes != new.routes),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

@@ -276,7 +276,7 @@ pub enum TimeoutEvent {
 
 /// `[session]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Session {
     /// Sessions of one private user identity, those being set up included.
     pub max_sessions: usize,

@@ -98,9 +98,7 @@ impl Shell {
     }
 
     fn deliver_request(self: &Rc<Self>, impi: &Impi, tx: ServerTx, request: Request, source: Source) {
-        if *request.method() == Method::Invite {
-            self.transactions.opened(tx, impi);
-        }
+        self.relays.brought(tx, &request, impi);
         let owed = Owed::Sip(tx, request.clone());
         self.deliver(impi, Event::Request { tx, request, source }, Some(owed));
     }

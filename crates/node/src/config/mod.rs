@@ -2,14 +2,16 @@
 
 mod print;
 mod read;
+mod routes;
 mod schema;
 mod values;
 
 pub use read::ConfigError;
-pub use values::{Cidr, Listen, PeerAddress, Unreadable};
+pub use values::{Cidr, DnsServer, Listen, PeerAddress, Target, Unreadable};
 
 use scscf::policy;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// All that an operator decides about a node. `rollcall node --print-config` shows each key with its meaning.
@@ -34,11 +36,13 @@ pub struct Config {
     /// `[reauthentication]`
     pub reauthentication: policy::Reauthentication,
     /// `[session]`
-    pub session: policy::Session,
+    pub session: SessionSection,
     /// `[limits]`
     pub limits: LimitsSection,
     /// `[observe]`
     pub observe: ObserveSection,
+    /// `[routes]`: host, `*.DOMAIN` or `*` in lower case, and its targets or `dns`.
+    pub routes: BTreeMap<String, Vec<String>>,
 }
 
 /// `[node]`
@@ -71,6 +75,10 @@ pub struct SipSection {
     pub max_connections: usize,
     /// Seconds.
     pub idle_timeout: u64,
+    /// `ADDRESS:PORT` of DNS servers; empty: the system's.
+    pub dns: Vec<String>,
+    /// Seconds; 0: never.
+    pub dead_hop_s: u64,
     /// Milliseconds.
     pub t1: u64,
 }
@@ -106,6 +114,16 @@ pub struct CxSection {
     pub request_timeout: u32,
     /// Seconds.
     pub watchdog: u32,
+}
+
+/// `[session]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct SessionSection {
+    /// SIP URI, or empty.
+    pub i_cscf: String,
+    /// What the core decides by.
+    #[serde(flatten)]
+    pub policy: policy::Session,
 }
 
 /// `[limits]`
@@ -183,6 +201,10 @@ impl Config {
 
     pub(crate) fn trusted(&self) -> Vec<Cidr> {
         self.sip.trusted_peers.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
+    pub(crate) fn dns_servers(&self) -> Vec<SocketAddr> {
+        self.sip.dns.iter().filter_map(|text| text.parse().ok()).map(|DnsServer(address)| address).collect()
     }
 
     pub(crate) fn peers(&self) -> Vec<PeerAddress> {

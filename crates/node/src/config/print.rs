@@ -1,6 +1,6 @@
 //! The configuration as documentation: `rollcall node --print-config`.
 
-use super::schema::{KEYS, SECTIONS};
+use super::schema::{KEYS, ROUTES, ROUTES_EXAMPLE, SECTIONS};
 use std::fmt::Write;
 
 pub(super) fn print() -> String {
@@ -11,6 +11,12 @@ pub(super) fn print() -> String {
         let _ = write!(text, "\n# {about}\n[{section}]\n");
         for key in KEYS.iter().filter(|key| key.section == *section) {
             let _ = writeln!(text, "# {}\n{} = {}", key.about, key.name, key.default);
+        }
+        if *section == ROUTES {
+            text.push_str("# In the environment ROLLCALL__ROUTES, as HOST=TARGET,TARGET;HOST=TARGET.\n");
+            ROUTES_EXAMPLE.iter().for_each(|line| {
+                let _ = writeln!(text, "# {line}");
+            });
         }
     }
     text
@@ -35,7 +41,16 @@ mod tests {
         for key in KEYS {
             assert!(SECTIONS.iter().any(|(section, _)| *section == key.section), "{}", key.section);
         }
-        assert_eq!(KEYS.len(), print().lines().filter(|line| line.contains(" = ")).count());
+        let is_key = |line: &&str| line.contains(" = ") && !line.starts_with('#');
+        assert_eq!(KEYS.len(), print().lines().filter(is_key).count());
+    }
+
+    #[test]
+    fn the_example_of_routes_reads() {
+        let text = format!("[routes]\n{}\n", ROUTES_EXAMPLE.join("\n"));
+        let config = Config::read(&text, std::iter::empty()).unwrap();
+        assert_eq!(config.routes.len(), 3);
+        assert!(print().contains(&format!("# {}\n", ROUTES_EXAMPLE[0])));
     }
 
     #[test]

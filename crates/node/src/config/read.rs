@@ -1,7 +1,7 @@
 //! TOML and environment to a checked [`Config`], with one line for whatever is wrong.
 
-use super::Config;
-use super::schema::{KEYS, Key, SECTIONS};
+use super::schema::{KEYS, Key, ROUTES, SECTIONS};
+use super::{Config, routes};
 use std::fmt;
 use toml::{Table, Value};
 
@@ -33,7 +33,7 @@ impl ConfigError {
         Self::line(format!("{what} = {value}: unknown key; expected {expected}"))
     }
 
-    fn line(text: String) -> Self {
+    pub(super) fn line(text: String) -> Self {
         Self(text.replace(['\n', '\r'], " "))
     }
 }
@@ -55,12 +55,15 @@ pub(super) fn read(
         ConfigError::line(format!("line {}: {}; expected TOML", line.max(1), error.message()))
     })?;
     for (name, value) in environment {
-        if let Some(path) = name.strip_prefix("ROLLCALL__") {
-            override_with(&mut table, &name, path, &value)?;
+        match name.strip_prefix("ROLLCALL__") {
+            Some(path) if path.eq_ignore_ascii_case(ROUTES) => routes::override_with(&mut table, &value)?,
+            Some(path) => override_with(&mut table, &name, path, &value)?,
+            None => {}
         }
     }
     check_names(&table)?;
     let mut whole = Table::new();
+    whole.insert(ROUTES.into(), Value::Table(routes::checked(&mut table)?));
     for key in KEYS {
         let given =
             table.get_mut(key.section).and_then(Value::as_table_mut).and_then(|keys| keys.remove(key.name));
@@ -134,7 +137,7 @@ fn check_names(table: &Table) -> Result<(), ConfigError> {
         let Some(keys) = value.as_table() else {
             return Err(ConfigError::line(format!("{section} = {value}: expected a section [{section}]")));
         };
-        for (name, value) in keys {
+        for (name, value) in keys.iter().filter(|_| *known != ROUTES) {
             if find(known, name).is_none() {
                 let names = || KEYS.iter().filter(|key| key.section == *known).map(|key| key.name);
                 let all = format!("one of {}", names().collect::<Vec<_>>().join(", "));
@@ -178,6 +181,12 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
         && !sip::Uri::parse(&format!("sip:{advertise}")).is_ok_and(|uri| uri.user().is_none())
     {
         return refuse("sip", "advertise", Value::String(advertise.clone()), "HOST:PORT, or nothing");
+    }
+    let i_cscf = &config.session.i_cscf;
+    let transport =
+        sip::Uri::parse(i_cscf).ok().and_then(|uri| uri.param("transport").flatten().map(sip::Transport::of));
+    if !matches!(transport, None | Some(sip::Transport::Udp | sip::Transport::Tcp)) {
+        return refuse("session", "i_cscf", Value::String(i_cscf.clone()), "udp or tcp as its transport");
     }
     Ok(())
 }
@@ -234,6 +243,8 @@ mod tests {
         assert!(wrong("[node]\nname = \"scscf\"").starts_with("node.name = \"scscf\": expected a SIP URI"));
         assert!(wrong("[sip]\ntrusted_peers = [\"10.0.0.0/99\"]").contains("expected a list of networks"));
         assert!(wrong("[cx]\npeers = [\"127.0.0.1:3868\"]").contains("expected a list of Diameter peers"));
+        assert!(wrong("[sip]\ndns = [\"localhost\"]").contains("expected a list of DNS servers as"));
+        assert!(wrong("[session]\ni_cscf = \"sips:icscf\"").contains("expected a SIP URI as"));
     }
 
     #[test]
@@ -262,6 +273,8 @@ mod tests {
         assert!(exposed.starts_with("http.token = (hidden): expected a token"), "{exposed}");
         assert!(wrong("[node]\nsecret = \"abc\"").contains("expected 64 hexadecimal digits"));
         assert!(wrong("[sip]\nadvertise = \"a b\"").contains("expected HOST:PORT"));
+        let secure = wrong("[session]\ni_cscf = \"sip:icscf;transport=tls\"");
+        assert!(secure.contains("expected udp or tcp as its transport"), "{secure}");
     }
 
     #[test]
@@ -271,6 +284,8 @@ mod tests {
             ("ROLLCALL__REAUTHENTICATION__PERIOD", "5"),
             ("ROLLCALL__SIP__TRUSTED_PEERS", "10.0.0.0/8, 192.0.2.0/24"),
             ("ROLLCALL__NODE__ID", "7"),
+            ("ROLLCALL__SIP__DNS", "127.0.0.1:5353,192.0.2.1"),
+            ("ROLLCALL__SESSION__I_CSCF", "sip:icscf.example.org"),
             ("ROLLCALL__REG_EVENT__LEGACY_ENABLED", "false"),
             ("HOME", "/"),
         ])
@@ -279,6 +294,8 @@ mod tests {
         assert_eq!(config.sip.trusted_peers, ["10.0.0.0/8", "192.0.2.0/24"]);
         assert_eq!(config.sip.listen, ["udp:127.0.0.1:0"]);
         assert_eq!(config.node.id, "7");
+        assert_eq!(config.sip.dns, ["127.0.0.1:5353", "192.0.2.1"]);
+        assert_eq!(config.session.i_cscf, "sip:icscf.example.org");
         assert!(!config.reg_event.legacy_enabled);
         let line = environment(&[("ROLLCALL__REAUTHENTICATION__PERIODE", "5")]).unwrap_err().to_string();
         assert!(line.contains("expected ROLLCALL__REAUTHENTICATION__PERIOD?"), "{line}");

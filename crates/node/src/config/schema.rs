@@ -1,6 +1,6 @@
 //! Every key of the configuration, once: what it expects, what it is by default, what it is for.
 
-use super::values::{Cidr, Listen, PeerAddress};
+use super::values::{Cidr, DnsServer, Listen, PeerAddress};
 
 /// One key.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) enum Expects {
     Text,
     /// A SIP URI.
     SipUri,
+    /// A SIP URI or an empty text.
+    AnySipUri,
     /// A path or an empty text.
     Anything,
     /// A whole number between these.
@@ -36,6 +38,10 @@ pub(super) enum Expects {
     Networks,
     /// A list of `tcp:HOST:PORT`.
     Peers,
+    /// A list of `ADDRESS:PORT`.
+    DnsServers,
+    /// A list of texts.
+    Words,
 }
 
 impl Expects {
@@ -47,11 +53,12 @@ impl Expects {
         let (good, expected) = match self {
             Self::Text => (value.as_str().is_some_and(|text| !text.trim().is_empty()), "a text".into()),
             Self::Anything => (value.is_str(), "a text".into()),
-            Self::SipUri => (
-                value.as_str().is_some_and(|text| {
-                    sip::Uri::parse(text).is_ok_and(|uri| uri.scheme() == sip::Scheme::Sip)
-                }),
-                "a SIP URI as \"sip:scscf.example.org:5060\"".into(),
+            Self::SipUri => {
+                (value.as_str().is_some_and(is_sip_uri), "a SIP URI as \"sip:scscf.example.org:5060\"".into())
+            }
+            Self::AnySipUri => (
+                value.as_str().is_some_and(|text| text.is_empty() || is_sip_uri(text)),
+                "a SIP URI as \"sip:icscf.example.org:5060\", or nothing".into(),
             ),
             Self::Number(least, most) => (
                 value
@@ -81,19 +88,31 @@ impl Expects {
                 texts(&|text| text.parse::<PeerAddress>().is_ok()),
                 "a list of Diameter peers as [\"tcp:127.0.0.1:3868\"]".into(),
             ),
+            Self::Words => (texts(&|_| true), "a list of texts".into()),
+            Self::DnsServers => (
+                texts(&|text| text.parse::<DnsServer>().is_ok()),
+                "a list of DNS servers as [\"127.0.0.1:53\"]".into(),
+            ),
         };
         (!good).then_some(expected)
     }
 
     /// Whether it is a list, so that the environment may write it with commas.
     pub(super) const fn is_list(&self) -> bool {
-        matches!(self, Self::Listens | Self::Networks | Self::Peers)
+        matches!(self, Self::Listens | Self::Networks | Self::Peers | Self::DnsServers | Self::Words)
     }
 
     /// Whether the environment's text is taken as it stands.
     pub(super) const fn is_text(&self) -> bool {
-        matches!(self, Self::Text | Self::Anything | Self::SipUri | Self::OneOf(_) | Self::Socket)
+        matches!(
+            self,
+            Self::Text | Self::Anything | Self::SipUri | Self::AnySipUri | Self::OneOf(_) | Self::Socket
+        )
     }
+}
+
+fn is_sip_uri(text: &str) -> bool {
+    sip::Uri::parse(text).is_ok_and(|uri| uri.scheme() == sip::Scheme::Sip)
 }
 
 /// What each section is for.
@@ -111,8 +130,23 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("authentication", "Authentication."),
     ("reg_event", "The registration-state event package."),
     ("reauthentication", "Re-authentication that the network asks for."),
+    ("session", "Sessions."),
     ("limits", "What one node and one user may hold; at each limit requests get 503 with Retry-After."),
     ("observe", "What operators see."),
+    (
+        ROUTES,
+        "Where requests go without asking DNS: a host, \"*.DOMAIN\" or \"*\", and its targets, the preferred first; \"dns\" alone asks DNS after all.",
+    ),
+];
+
+/// The one section whose keys are the operator's.
+pub(super) const ROUTES: &str = "routes";
+
+/// What the section of routes looks like.
+pub(super) const ROUTES_EXAMPLE: &[&str] = &[
+    "\"icscf.example.org\" = [\"udp:192.0.2.1:5060\", \"tcp:192.0.2.2:5060\"]",
+    "\"*.example.org\" = [\"dns\"]",
+    "\"*\" = [\"udp:ibcf.example.org:5060\"]",
 ];
 
 const DAY: u64 = 86_400;
@@ -143,6 +177,8 @@ keys! {
     "trusted_peers" = "[\"127.0.0.0/8\"]", Networks, "Networks of the trust domain (P-CSCFs): their integrity-protected and P- headers are believed.";
     "max_connections" = "10000", Number(1, 1_000_000), "TCP connections at once.";
     "idle_timeout" = "900", Number(5, DAY), "Seconds without an octet after which a TCP connection is closed.";
+    "dns" = "[]", DnsServers, "DNS servers as [\"127.0.0.1:53\"]; empty: those of the system.";
+    "dead_hop_s" = "30", Number(0, 3600), "Seconds for which a next hop that failed is tried last; 0: never.";
     "t1" = "500", Number(10, 10_000), "Timer T1, milliseconds.";
     ["http"]
     "listen" = "\"127.0.0.1:8080\"", Socket, "Where the operator's interface listens.";
@@ -195,6 +231,18 @@ keys! {
     "on_path_change" = "true", Flag, "Challenge when Path or P-Visited-Network-ID changed.";
     "on_profile_push" = "true", Flag, "A pushed profile with SIP-Auth-Data-Item starts a re-authentication.";
     "on_failure_count" = "0", Number(0, 1_000_000), "Wrong answers after which the next protected REGISTER is challenged; 0: never.";
+    ["session"]
+    "i_cscf" = "\"\"", AnySipUri, "I-CSCF of the home domain, as \"sip:icscf.example.org\"; empty: this node takes its requests itself.";
+    "max_sessions" = "64", Number(1, 1_000_000), "Sessions of one user, those being set up included; more are answered 486.";
+    "max_relays" = "256", Number(1, 1_000_000), "Requests of one user on their way at once; more are answered 503.";
+    "timer_c" = "185", Number(181, 230), "Seconds a forwarded INVITE may ring (Timer C).";
+    "as_continued_timeout_ms" = "2000", Number(50, 60_000), "How long an application server with default handling SESSION_CONTINUED may stay silent, milliseconds.";
+    "as_terminated_timeout_ms" = "4000", Number(50, 60_000), "The same with default handling SESSION_TERMINATED, milliseconds.";
+    "session_expires" = "1800", Number(0, YEAR), "Session interval put into an INVITE that names none, seconds; 0: session timers are left alone.";
+    "min_se" = "90", Number(90, YEAR), "Shortest session interval, seconds.";
+    "release_attempts" = "3", Number(1, 20), "BYEs sent to one side of a session at most, when no answer comes.";
+    "bgcf" = "\"\"", AnySipUri, "Where requests to telephone numbers break out, as \"sip:bgcf.example.org;lr\"; empty: numbers are users of the home domain.";
+    "trusted_domains" = "[]", Words, "Domains inside the trust domain beside the home domain; identities and charging data stay in requests to them.";
     ["limits"]
     "transactions" = "500000", Number(16, 100_000_000), "SIP transactions of each side; one lives up to 64*T1 after its end.";
     "actors" = "200000", Number(16, 100_000_000), "Users whose actors live at once; silent ones leave after node.passivate_after.";

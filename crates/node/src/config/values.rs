@@ -52,16 +52,69 @@ impl FromStr for PeerAddress {
     type Err = Unreadable;
 
     fn from_str(text: &str) -> Result<Self, Unreadable> {
-        let rest = text.strip_prefix("tcp:").ok_or(Unreadable)?;
-        if let Ok(address) = rest.parse::<SocketAddr>() {
-            return Ok(Self { host: address.ip().to_string().into(), port: address.port() });
-        }
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse().map_err(|_| Unreadable)?),
-            None => (rest, 3868),
+        let (host, port) = host_and_port(text.strip_prefix("tcp:").ok_or(Unreadable)?, 3868)?;
+        Ok(Self { host, port })
+    }
+}
+
+/// `udp:HOST:PORT` or `tcp:HOST:PORT` of a next hop; the port may be left out and is then 5060.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// UDP or TCP.
+    pub transport: sip::Transport,
+    /// Name or address.
+    pub host: Box<str>,
+    /// Port.
+    pub port: u16,
+}
+
+impl FromStr for Target {
+    type Err = Unreadable;
+
+    fn from_str(text: &str) -> Result<Self, Unreadable> {
+        let (transport, rest) = match text.split_once(':').ok_or(Unreadable)? {
+            ("udp", rest) => (sip::Transport::Udp, rest),
+            ("tcp", rest) => (sip::Transport::Tcp, rest),
+            _ => return Err(Unreadable),
         };
-        let clean = host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-_".contains(&octet));
-        if host.is_empty() || !clean { Err(Unreadable) } else { Ok(Self { host: host.into(), port }) }
+        let (host, port) = host_and_port(rest, 5060)?;
+        Ok(Self { transport, host, port })
+    }
+}
+
+/// A name or an address, and the port behind it; an IPv6 address stands in brackets.
+fn host_and_port(text: &str, otherwise: u16) -> Result<(Box<str>, u16), Unreadable> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok((address.ip().to_string().into(), address.port()));
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().map_err(|_| Unreadable)?),
+        None => (text, otherwise),
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if is_host_name(host) { Ok((host.to_ascii_lowercase().into(), port)) } else { Err(Unreadable) }
+}
+
+/// Whether these are the octets of a name that DNS may know, or of an IPv4 address.
+pub(super) fn is_host_name(text: &str) -> bool {
+    let clean = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
+    };
+    text.len() <= 253 && text.split('.').all(clean)
+}
+
+/// `ADDRESS:PORT` of a DNS server; the port may be left out and is then 53.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnsServer(pub SocketAddr);
+
+impl FromStr for DnsServer {
+    type Err = Unreadable;
+
+    fn from_str(text: &str) -> Result<Self, Unreadable> {
+        let alone = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53));
+        text.parse().or_else(|_| alone()).map(Self).map_err(|_| Unreadable)
     }
 }
 
@@ -143,5 +196,23 @@ mod tests {
         for wrong in ["hss:3868", "sctp:hss:3868", "tcp:", "tcp:hss:x", "tcp:a b:1"] {
             assert_eq!(wrong.parse::<PeerAddress>(), Err(Unreadable), "{wrong}");
         }
+    }
+
+    #[test]
+    fn targets_and_dns_servers_read() {
+        let target: Target = "tcp:SBC.example.org:5070".parse().unwrap();
+        assert_eq!(
+            (target.transport, &*target.host, target.port),
+            (sip::Transport::Tcp, "sbc.example.org", 5070)
+        );
+        assert_eq!("udp:sbc".parse::<Target>().unwrap().port, 5060);
+        assert_eq!(&*"udp:[2001:db8::1]:5060".parse::<Target>().unwrap().host, "2001:db8::1");
+        for wrong in ["sbc:5060", "tls:sbc:5061", "udp:", "udp:a..b", "udp:sbc:65536", "udp:a b", "UDP:sbc"] {
+            assert_eq!(wrong.parse::<Target>(), Err(Unreadable), "{wrong}");
+        }
+        let server = |text: &str| text.parse::<DnsServer>().map(|server| server.0.to_string());
+        assert_eq!(server("192.0.2.1:5353").unwrap(), "192.0.2.1:5353");
+        assert_eq!(server("2001:db8::1").unwrap(), "[2001:db8::1]:53");
+        assert_eq!(server("dns.example.org"), Err(Unreadable));
     }
 }

@@ -1,0 +1,142 @@
+//! RFC 3261 §16.7, §16.10, §16.11 — between the transaction table and users that forward requests: responses, CANCEL and ACK.
+
+use super::next_hop::Way;
+use super::sending::Sent;
+use crate::shell::Shell;
+use ahash::AHashMap;
+use scscf::{Event, Impi, Purpose, Reply, ServerTx};
+use sip::transaction::{ClientId, ServerId, Timers, ViaTemplate};
+use sip::{Method, Name, Request, Response, Status};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// INVITEs on their way through users.
+pub(crate) struct Relays {
+    /// Whose each INVITE without final response is: CANCEL leads there.
+    invites: RefCell<AHashMap<ServerTx, Impi>>,
+    /// Those that were accepted: their 2xx may come again.
+    accepted: RefCell<AHashMap<ClientId, Accepted>>,
+    /// Until which tick that is listened for, in order.
+    until: RefCell<VecDeque<(u64, ClientId)>>,
+    /// 64*T1, milliseconds.
+    life: u64,
+}
+
+struct Accepted {
+    tx: ServerTx,
+    impi: Impi,
+    purpose: Purpose,
+}
+
+impl Relays {
+    pub(crate) fn new(config: &crate::Config) -> Self {
+        Self {
+            invites: RefCell::default(),
+            accepted: RefCell::default(),
+            until: RefCell::default(),
+            life: Timers { t1: config.sip.t1, ..Timers::default() }.life(),
+        }
+    }
+
+    /// An INVITE has been brought to this user.
+    pub(crate) fn brought(&self, tx: ServerTx, request: &Request, impi: &Impi) {
+        if *request.method() == Method::Invite {
+            self.invites.borrow_mut().insert(tx, impi.clone());
+        }
+    }
+
+    /// A request has its final response.
+    pub(crate) fn concluded(&self, tx: ServerTx, response: &Response) {
+        if response.cseq().method == Method::Invite {
+            self.invites.borrow_mut().remove(&tx);
+        }
+    }
+
+    fn accept(&self, id: ClientId, accepted: Accepted, now: u64) {
+        let mut known = self.accepted.borrow_mut();
+        let mut until = self.until.borrow_mut();
+        while let Some((_, over)) = until.pop_front_if(|(at, _)| *at <= now) {
+            known.remove(&over);
+        }
+        known.insert(id, accepted);
+        until.push_back((now + self.life, id));
+    }
+}
+
+impl Shell {
+    /// A response to a request of a user's. Provisional ones matter to a request that is forwarded only, and 100 to none.
+    pub(crate) fn took_response(self: &Rc<Self>, id: ClientId, response: Response) {
+        let status = response.status();
+        if status.is_success() && response.cseq().method == Method::Invite {
+            self.took_acceptance(id, response);
+        } else if status.is_final() {
+            self.replied(id, Reply::Response(response));
+        } else {
+            self.heard(id, &response);
+            if status != Status::TRYING
+                && let Some((impi, purpose)) = self.outbox.relayed(id)
+            {
+                self.deliver_reply(impi, purpose, Reply::Response(response));
+            }
+        }
+    }
+
+    /// RFC 6026 §7.2: a 2xx to an INVITE. The first is its user's business, and so is one of another far end; one that comes
+    /// again is sent again as it went before.
+    fn took_acceptance(self: &Rc<Self>, id: ClientId, response: Response) {
+        if let Some(Sent { impi, purpose, relayed, .. }) = self.outbox.take(id) {
+            self.outbox.forget_invite(&impi, purpose);
+            if let Some(relayed) = relayed {
+                let accepted = Accepted { tx: relayed.tx, impi: impi.clone(), purpose };
+                self.relays.accept(id, accepted, self.clock.tick());
+            }
+            self.deliver_reply(impi, purpose, Reply::Response(response));
+            return;
+        }
+        let known = self.relays.accepted.borrow();
+        let known = known.get(&id).map(|known| (known.tx, known.impi.clone(), known.purpose));
+        let Some((tx, impi, purpose)) = known else {
+            self.telemetry.strays.inc();
+            return;
+        };
+        let again = self.transact(|table, now, out| table.again(ServerId(tx.0), &response, now, out));
+        if again.is_err() {
+            self.deliver_reply(impi, purpose, Reply::Response(response));
+        }
+    }
+
+    /// RFC 3261 §9.2: an INVITE shall end.
+    pub(crate) fn took_cancel(self: &Rc<Self>, of: Option<ServerId>, request: &Request) {
+        let Some(of) = of.map(|of| ServerTx(of.0)) else { return };
+        let impi = self.relays.invites.borrow().get(&of).cloned();
+        match impi {
+            Some(impi) => {
+                let reason = request.get(Name::Reason).map(|reason| reason.into());
+                self.deliver(&impi, Event::Cancel { of, reason }, None);
+            }
+            None => {
+                self.telemetry.unrouted.inc();
+            }
+        }
+    }
+
+    /// Sends an ACK to a 2xx, which has no transaction. Where it goes is known from the INVITE; if that was forgotten, the ACK
+    /// is lost as on any wire, and the next one, to the repeated 2xx, finds the way.
+    pub(crate) fn pass(self: &Rc<Self>, request: Request) {
+        let place = match self.way_of(&request) {
+            Way::Open(candidates) => candidates.current(),
+            Way::Ask(question, _) => {
+                self.learn_name(question);
+                return;
+            }
+            Way::Nowhere => {
+                self.telemetry.unrouted.inc();
+                return;
+            }
+        };
+        let Some(flow) = self.flow_to(place.0, place.1) else { return };
+        let via = ViaTemplate { rport: true, ..ViaTemplate::new(&self.transport.sent_by(&flow)) };
+        self.transact(|table, _, out| table.send_ack(&request, flow, &via, out));
+    }
+}
