@@ -20,6 +20,7 @@ pub mod method;
 pub mod multipart;
 pub mod name;
 mod parse;
+pub mod preferences;
 pub mod proxy;
 mod refusal;
 pub mod reginfo;
