@@ -42,10 +42,6 @@ impl User {
 
     /// The user's own request, by its Service-Route.
     fn originating(&mut self, draft: Draft, binding: u64, step: &mut Step<'_>) -> Result<(), Rejection> {
-        if !draft.source.trusted {
-            let why = "an originating request comes from outside the trust domain";
-            return Err(Rejection::new(Status::FORBIDDEN, CLAUSE, why));
-        }
         let bound = |set: &&ImplicitRegistrationSet| set.bindings.iter().any(|held| held.id == binding);
         let Some(set) = self.registration.sets.iter().find(bound) else {
             return self.unknown_binding(&draft, step);
@@ -129,7 +125,7 @@ impl User {
 
     /// An application server asks for originating services on behalf of a user (TS 24.229 §5.7.3).
     fn originating_for_server(&mut self, draft: Draft, step: &mut Step<'_>) -> Result<(), Rejection> {
-        let served = served_by_server(&draft.request)?;
+        let served = self.served_by_server(&draft.request)?;
         let impu = Impu::of(&served);
         let set = self.registration.set_of(&impu);
         let registered = set.is_some_and(|set| !set.bindings.is_empty());
@@ -160,6 +156,24 @@ impl User {
             Some(_) => self.begin(&draft, initial, step),
             None => self.ask_for_profile(&draft, initial, step),
         }
+    }
+
+    /// P-Served-User, else of the asserted identities the one that is known here.
+    fn served_by_server(&self, request: &Request) -> Result<Uri, Rejection> {
+        let named = request
+            .addresses(Name::PServedUser)
+            .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 5502 §6", malformed.to_string()))?;
+        if let Some(served) = named.into_iter().next() {
+            return Ok(served.uri);
+        }
+        let mut claimed = claimed(request)?;
+        let known = |uri: &Uri| self.registration.set_of(&Impu::of(uri)).is_some();
+        let at = claimed.iter().position(known).unwrap_or(0);
+        if claimed.is_empty() {
+            let why = "originating services are asked for, and nobody is named to be served";
+            return Err(Rejection::new(Status::BAD_REQUEST, CLAUSE, why));
+        }
+        Ok(claimed.swap_remove(at))
     }
 
     /// TS 29.228 §6.1.2: the profile of a user who is not registered.
@@ -269,17 +283,6 @@ fn preferred<'a>(request: &Request, set: &'a ImplicitRegistrationSet) -> Option<
     let candidates = preferred.into_iter().chain([request.from()]).map(|address| Impu::of(&address.uri));
     let usable = |impu: Impu| set.profile.identity(&impu).filter(|identity| !identity.barred);
     candidates.filter_map(usable).next().or_else(|| set.profile.default_identity())
-}
-
-fn served_by_server(request: &Request) -> Result<Uri, Rejection> {
-    let served = request.addresses(Name::PServedUser).ok().and_then(|all| all.into_iter().next());
-    match served {
-        Some(served) => Ok(served.uri),
-        None => claimed(request)?.into_iter().next().ok_or_else(|| {
-            let why = "originating services are asked for, and nobody is named to be served";
-            Rejection::new(Status::BAD_REQUEST, CLAUSE, why)
-        }),
-    }
 }
 
 /// P-Asserted-Identity with the other form of the identity, SIP or tel, beside the one that was asserted (RFC 3325 §9.1).
