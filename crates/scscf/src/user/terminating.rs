@@ -46,6 +46,7 @@ impl User {
             timer,
             criteria: criteria.clone().unwrap_or_default(),
             last: None,
+            returned: false,
             stage: Stage::Onward,
         };
         match criteria {
