@@ -194,6 +194,7 @@ fn cause(event: &Event) -> String {
             let what = match to {
                 Purpose::Notify(_) => "NOTIFY",
                 Purpose::Refer => "REFER",
+                Purpose::ThirdPartyRegister(_) => "third-party REGISTER",
             };
             match reply {
                 Reply::Response(response) => format!("{} to {what}", response.status().code()),

@@ -23,6 +23,7 @@ impl Shell {
                     match purpose {
                         Purpose::Notify(_) => self.telemetry.notifies.inc(),
                         Purpose::Refer => self.telemetry.refers.inc(),
+                        Purpose::ThirdPartyRegister(_) => self.telemetry.third_party_registers.inc(),
                     };
                     self.send(impi.clone(), purpose, request);
                 }

@@ -193,6 +193,7 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
         authentication: config.authentication.clone(),
         reg_event: config.reg_event.clone(),
         reauthentication: config.reauthentication.clone(),
+        shared_criteria: Default::default(),
     })
 }
 

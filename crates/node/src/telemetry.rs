@@ -56,6 +56,7 @@ telemetry! {
         wrong_answers = "wrong_answers", "Wrong answers to challenges";
         notifies = "notifies", "NOTIFY requests sent";
         refers = "refers", "REFER requests sent";
+        third_party_registers = "third_party_registers", "REGISTER requests sent to application servers";
         reauthentications_started = "reauthentications_started", "Re-authentications the network asked for";
         reauthentications_succeeded = "reauthentications_succeeded", "Re-authentications that were answered rightly";
         reauthentications_lapsed = "reauthentications_lapsed", "Re-authentications that ended otherwise";

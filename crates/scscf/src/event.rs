@@ -55,11 +55,17 @@ pub enum Purpose {
     Notify(SubscriptionId),
     /// REFER that asks a UE for a REGISTER (TS 24.229 §5.4.1.6, by other means).
     Refer,
+    /// Third-party REGISTER to an application server.
+    ThirdPartyRegister(AsId),
 }
 
 /// A subscription to the registration state of this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SubscriptionId(pub u64);
+
+/// An application server that hears of the registrations of this user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AsId(pub u64);
 
 /// What became of a SIP request.
 #[derive(Clone, Debug)]

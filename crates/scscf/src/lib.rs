@@ -19,7 +19,7 @@ pub mod view;
 
 pub use effect::{Effect, Outcome, Save, Told};
 pub use event::{
-    AskTx, AttemptId, CxPurpose, CxTx, Event, Purpose, Reply, ServerTx, SharedContact, Source,
+    AsId, AskTx, AttemptId, CxPurpose, CxTx, Event, Purpose, Reply, ServerTx, SharedContact, Source,
     SubscriptionId, Trigger,
 };
 pub use identity::{Impi, Impu};

@@ -1,7 +1,9 @@
 //! Where the specification says *may*, the operator decides here. Where it says *shall*, there is no field.
 
-use crate::{Span, token::Tokens};
+use crate::ifc::{Chain, Criteria};
+use crate::{Span, profile::ServiceProfile, token::Tokens};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The operator's choices and the names of the cluster.
 #[derive(Clone, Debug)]
@@ -20,6 +22,17 @@ pub struct Policy {
     pub reg_event: RegEvent,
     /// Network-initiated re-authentication.
     pub reauthentication: Reauthentication,
+    /// Filter criteria that service profiles name by SharedIFCSetID (TS 29.228 §6.6).
+    pub shared_criteria: BTreeMap<u32, Criteria>,
+}
+
+impl Policy {
+    /// The criteria that apply to `profile`: its own and the shared sets it names. A set that the operator has not configured
+    /// is as if it were empty.
+    pub fn chain(&self, profile: &ServiceProfile) -> Chain {
+        let shared = profile.shared_criteria.iter().filter_map(|id| self.shared_criteria.get(id));
+        Chain::new(std::iter::once(&profile.criteria).chain(shared).cloned())
+    }
 }
 
 /// `[registration]`
@@ -40,6 +53,8 @@ pub struct Registration {
     pub max_attempts: usize,
     /// Keep the profile for services to the unregistered user when the last contact ends (TS 29.228 §6.1.2).
     pub store_server_name: bool,
+    /// Application servers that hear of one implicit registration set.
+    pub max_application_servers: usize,
 }
 
 impl Default for Registration {
@@ -52,6 +67,7 @@ impl Default for Registration {
             reregistration_interval: 1800,
             max_attempts: 16,
             store_server_name: false,
+            max_application_servers: 16,
         }
     }
 }

@@ -178,6 +178,7 @@ impl Ladder {
                 let name = match sent.purpose {
                     scscf::Purpose::Notify(_) => self.world.name_of(sent.request.call_id()),
                     scscf::Purpose::Refer => self.world.name_of(sent.request.uri_text()),
+                    scscf::Purpose::ThirdPartyRegister(_) => sent.request.uri().host().into(),
                 };
                 !self.silent.contains(&name)
             });

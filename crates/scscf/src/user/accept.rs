@@ -115,6 +115,7 @@ impl User {
         let Some(set) = self.registration.set_of_mut(&register.impu) else {
             return Err(ended_meanwhile());
         };
+        let kind = set.registration_type(contacts);
         let mut bound = Vec::new();
         let mut removed = Vec::new();
         for wanted in contacts {
@@ -138,8 +139,9 @@ impl User {
         // A refresh that was on its way to the HSS when the network asked does not outlive the deadline either.
         self.shorten_bindings();
         let response = self.ok(register, &removed, step);
-        step.effect(Effect::Respond { tx: register.tx, response });
+        step.effect(Effect::Respond { tx: register.tx, response: response.clone() });
         step.say("registered");
+        self.servers_hear(register, &response, kind, step);
         self.tell_siblings(&register.impu, step);
         if departed.is_empty() {
             self.notify_all(step);

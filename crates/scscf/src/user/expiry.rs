@@ -17,6 +17,7 @@ impl User {
             .chain(self.registration.siblings.values().flatten().map(|contact| contact.expires_at))
             .chain(self.reauthentication_deadline())
             .chain(self.subscriptions_deadline())
+            .chain(self.servers_deadline())
             .min();
         // The minute of counted challenges keeps nobody in memory who owns something else.
         next.or_else(|| self.authentication.window_end())
@@ -32,6 +33,9 @@ impl User {
         self.siblings_due(step);
         if self.subscriptions_deadline().is_some_and(|at| at <= step.now()) {
             self.subscriptions_due(step);
+        }
+        if self.servers_deadline().is_some_and(|at| at <= step.now()) {
+            self.servers_due(step);
         }
     }
 

@@ -19,6 +19,7 @@ mod state;
 mod step;
 mod subscribe;
 mod termination;
+mod third_party;
 
 pub(crate) use deregister::Cause;
 pub use state::{
@@ -26,6 +27,7 @@ pub use state::{
     Reauthentication, RegSubscription, Registration, Subscriber, SubscriptionKind,
 };
 pub use step::Step;
+pub use third_party::{Messages, Notes, Said, ServerRegistration, ThirdParty};
 
 use crate::event::{AttemptId, ServerTx, Source};
 use crate::view::RegistrationState;
@@ -101,6 +103,9 @@ impl User {
     /// (state, event, moment) -> (state', outcome). Read it as the table of contents.
     pub fn step(&mut self, event: Event, moment: Moment, policy: &Policy) -> Outcome {
         let mut step = Step::new(moment, policy);
+        if matches!(event, Event::Resumed) {
+            self.servers_in_doubt();
+        }
         // What is overdue happens first: no event meets a state that time has ended.
         self.overdue(&mut step);
         match event {
@@ -111,6 +116,9 @@ impl User {
             }
             Event::Reply { to: Purpose::Notify(id), reply } => self.notify_answered(id, reply, &mut step),
             Event::Reply { to: Purpose::Refer, reply } => self.refer_answered(&reply, &mut step),
+            Event::Reply { to: Purpose::ThirdPartyRegister(id), reply } => {
+                self.server_answered(id, &reply, &mut step);
+            }
             Event::CxAnswer { to, answer } => self.cx_answered(to, answer, &mut step),
             Event::CxDemand { tx, demand } => self.demanded(tx, demand, &mut step),
             Event::Reauthenticate { by, period, reason, ask } => {
@@ -132,6 +140,7 @@ impl User {
         // A challenge whose assignment died with a former owner may have outlived its time.
         self.overdue(&mut step);
         self.authentication.close_window(step.now());
+        self.settle_servers(&mut step);
         self.trim();
         let owns_nothing = self.owns_nothing();
         step.finish(owns_nothing)
@@ -252,6 +261,7 @@ impl User {
     fn owns_nothing(&self) -> bool {
         self.registration.sets.is_empty()
             && self.subscriptions.is_empty()
+            && self.registration.third_party.is_empty()
             && self.authentication.challenges.is_empty()
             && self.attempts.is_empty()
             && self.authentication.window_end().is_none()

@@ -128,7 +128,7 @@ fn at_home(register: &Register, policy: &Policy) -> bool {
         .is_some_and(|network| network.trim_matches('"').eq_ignore_ascii_case(&policy.domain))
 }
 
-fn charging_functions(set: &ImplicitRegistrationSet) -> Option<String> {
+pub(super) fn charging_functions(set: &ImplicitRegistrationSet) -> Option<String> {
     let charging = set.charging.as_ref()?;
     let named = [
         ("ccf", &charging.primary_ccf),

@@ -128,6 +128,7 @@ pub fn policy() -> Policy {
         authentication: Default::default(),
         reg_event: Default::default(),
         reauthentication: Default::default(),
+        shared_criteria: Default::default(),
     }
 }
 
