@@ -30,6 +30,7 @@ fn view() -> View {
         identities: Vec::new(),
         bindings: Vec::new(),
         subscriptions: Vec::new(),
+        third_party: Vec::new(),
         sessions: Vec::new(),
         authentication: Authentication {
             scheme: Some("aka"),

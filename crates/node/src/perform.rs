@@ -28,6 +28,7 @@ impl Shell {
                         Purpose::Refer => self.telemetry.refers.inc(),
                         Purpose::Release(..) => self.telemetry.releases.inc(),
                         Purpose::Relay(..) => self.telemetry.relayed.inc(),
+                        Purpose::ThirdPartyRegister(_) => self.telemetry.third_party_registers.inc(),
                     };
                     self.send(Sending { impi: impi.clone(), purpose, request, relayed: None });
                 }

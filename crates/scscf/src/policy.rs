@@ -1,7 +1,7 @@
 //! Where the specification says *may*, the operator decides here. Where it says *shall*, there is no field.
 
-use crate::ifc::Criteria;
-use crate::{Span, token::Tokens};
+use crate::ifc::{Chain, Criteria};
+use crate::{Span, profile::ServiceProfile, token::Tokens};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub struct Policy {
     pub reauthentication: Reauthentication,
     /// Sessions and standalone transactions.
     pub session: Session,
-    /// Shared sets of initial filter criteria by their identifier (TS 29.228 §6.6, SharedIFCSetID).
+    /// Filter criteria that service profiles name by SharedIFCSetID (TS 29.228 §6.6).
     pub shared_criteria: BTreeMap<u32, Criteria>,
 }
 
@@ -42,6 +42,13 @@ impl Policy {
             session: Session::default(),
             shared_criteria: BTreeMap::new(),
         }
+    }
+
+    /// The criteria that apply to `profile`: its own and the shared sets it names. A set that the operator has not configured
+    /// is as if it were empty.
+    pub fn chain(&self, profile: &ServiceProfile) -> Chain {
+        let shared = profile.shared_criteria.iter().filter_map(|id| self.shared_criteria.get(id));
+        Chain::new(std::iter::once(&profile.criteria).chain(shared).cloned())
     }
 
     /// Host and port of the name, as they stand in URIs that lead back here.
@@ -79,6 +86,8 @@ pub struct Registration {
     pub max_attempts: usize,
     /// Keep the profile for services to the unregistered user when the last contact ends (TS 29.228 §6.1.2).
     pub store_server_name: bool,
+    /// Application servers that hear of one implicit registration set.
+    pub max_application_servers: usize,
 }
 
 impl Default for Registration {
@@ -91,6 +100,7 @@ impl Default for Registration {
             reregistration_interval: 1800,
             max_attempts: 16,
             store_server_name: false,
+            max_application_servers: 16,
         }
     }
 }

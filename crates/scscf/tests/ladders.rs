@@ -179,6 +179,7 @@ impl Ladder {
                     scscf::Purpose::Notify(_) => self.world.name_of(sent.request.call_id()),
                     scscf::Purpose::Relay(..) | scscf::Purpose::Release(..) => return true,
                     scscf::Purpose::Refer => self.world.name_of(sent.request.uri_text()),
+                    scscf::Purpose::ThirdPartyRegister(_) => sent.request.uri().host().into(),
                 };
                 !self.silent.contains(&name)
             });

@@ -6,6 +6,7 @@ use super::{Step, User};
 use crate::gruu;
 use crate::token::TokenKind;
 use crate::{Impu, Rejection, Timestamp};
+use sip::preferences::{self, Preferences};
 use sip::proxy::{self, BranchId};
 use sip::{Method, Name, NameAddr, Params, Request, Status, Uri};
 
@@ -41,7 +42,10 @@ impl User {
                 .with(crate::Remedy::AllowEvents("reg")));
         }
         let candidates = self.candidates(&initial.served, &initial.onward, step)?;
-        let order = by_preference(&candidates);
+        let preferences = Preferences::of(&relay.request)
+            .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 3841 §9", malformed.to_string()))?;
+        let weighed = candidates.iter().map(|one| (&one.params, preferences::q_value(&one.params)));
+        let order = preferences.rank(weighed);
         let mut groups: Vec<Vec<Target>> = order
             .into_iter()
             .map(|group| {
@@ -231,17 +235,4 @@ fn one_flow_each(mut all: Vec<Candidate>) -> Vec<Candidate> {
         }
     }
     chosen
-}
-
-/// Indexes of contacts of equal q, the highest first.
-fn by_preference(candidates: &[Candidate]) -> Vec<Vec<usize>> {
-    let q = |candidate: &Candidate| {
-        let q = candidate.params.get("q").and_then(|q| q.parse::<f32>().ok()).unwrap_or(1.0);
-        (q.clamp(0.0, 1.0) * 1000.0) as u32
-    };
-    let mut groups: std::collections::BTreeMap<std::cmp::Reverse<u32>, Vec<usize>> = Default::default();
-    for (index, candidate) in candidates.iter().enumerate() {
-        groups.entry(std::cmp::Reverse(q(candidate))).or_default().push(index);
-    }
-    groups.into_values().collect()
 }

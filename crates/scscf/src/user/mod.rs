@@ -27,6 +27,7 @@ mod step;
 mod subscribe;
 mod terminating;
 mod termination;
+mod third_party;
 
 pub(crate) use deregister::Cause;
 pub use release::{Leg, Receipt, Release, ReleaseCause, ToldSide};
@@ -37,6 +38,7 @@ pub use state::{
 };
 pub use step::Step;
 pub(crate) use terminating::number_in;
+pub use third_party::{Messages, Notes, Said, ServerRegistration, ThirdParty};
 
 use crate::event::{AttemptId, ServerTx, Source};
 use crate::view::RegistrationState;
@@ -120,6 +122,9 @@ impl User {
     /// (state, event, moment) -> (state', outcome). Read it as the table of contents.
     pub fn step(&mut self, event: Event, moment: Moment, policy: &Policy) -> Outcome {
         let mut step = Step::new(moment, policy);
+        if matches!(event, Event::Resumed) {
+            self.servers_in_doubt();
+        }
         // What is overdue happens first: no event meets a state that time has ended.
         self.overdue(&mut step);
         match event {
@@ -138,6 +143,9 @@ impl User {
             }
             Event::Reply { to: Purpose::Notify(id), reply } => self.notify_answered(id, reply, &mut step),
             Event::Reply { to: Purpose::Refer, reply } => self.refer_answered(&reply, &mut step),
+            Event::Reply { to: Purpose::ThirdPartyRegister(id), reply } => {
+                self.server_answered(id, &reply, &mut step);
+            }
             Event::CxAnswer { to, answer } => self.cx_answered(to, answer, &mut step),
             Event::CxDemand { tx, demand } => self.demanded(tx, demand, &mut step),
             Event::Reauthenticate { by, period, reason, ask } => {
@@ -162,6 +170,7 @@ impl User {
         // Whatever ended the contact: no session outlives it.
         self.release_unbound(ReleaseCause::Unbound, &mut step);
         self.authentication.close_window(step.now());
+        self.settle_servers(&mut step);
         self.trim();
         let owns_nothing = self.owns_nothing();
         step.finish(owns_nothing)
@@ -276,6 +285,7 @@ impl User {
     fn owns_nothing(&self) -> bool {
         self.registration.sets.is_empty()
             && self.subscriptions.is_empty()
+            && self.registration.third_party.is_empty()
             && self.authentication.challenges.is_empty()
             && self.attempts.is_empty()
             && self.sessions.is_empty()

@@ -72,7 +72,7 @@ impl User {
         };
         let criteria = set
             .service_profile(&served.impu)
-            .map_or_else(Chain::default, |profile| Self::criteria(profile, step));
+            .map_or_else(Chain::default, |profile| step.policy.chain(profile));
         let served_impu = served.impu.clone();
         let mut edit = draft.onward.edit();
         assert_identity(&mut edit, &claimed, served, set);
@@ -138,7 +138,7 @@ impl User {
         }
         let case = if registered { SessionCase::Originating } else { SessionCase::OriginatingUnregistered };
         let profile = set.and_then(|set| set.service_profile(&impu));
-        let criteria = profile.map(|profile| Self::criteria(profile, step));
+        let criteria = profile.map(|profile| step.policy.chain(profile));
         let mut edit = draft.onward.edit();
         edit.remove(Name::PServedUser);
         if !draft.request.has(Name::PAssertedIdentity) {

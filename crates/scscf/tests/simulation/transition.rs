@@ -478,7 +478,10 @@ impl Simulation {
                 views.iter().map(|view| u64::from_str_radix(&view.id, 16).unwrap()).collect();
             let in_flight = |sent: &world::Sent| match sent.purpose {
                 scscf::Purpose::Notify(id) => live.contains(&id.0),
-                scscf::Purpose::Refer | scscf::Purpose::Relay(..) | scscf::Purpose::Release(..) => true,
+                scscf::Purpose::Refer
+                | scscf::Purpose::Relay(..)
+                | scscf::Purpose::Release(..)
+                | scscf::Purpose::ThirdPartyRegister(_) => true,
             };
             self.world.sent.retain(in_flight);
             if next.is_none() {

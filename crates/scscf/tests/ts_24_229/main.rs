@@ -17,6 +17,8 @@ mod s5_4_1_4;
 mod s5_4_1_5;
 mod s5_4_1_6;
 mod s5_4_1_6_notify;
+mod s5_4_1_7;
+mod s5_4_1_7_in_flight;
 mod s5_4_1_8;
 mod s5_4_2_1_1;
 mod s5_4_2_1_2;

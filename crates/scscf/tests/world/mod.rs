@@ -249,6 +249,11 @@ impl World {
                     self.names.get(request.uri_text()).cloned().unwrap_or_else(|| request.uri_text().into());
                 self.arrows.push(format!("{to} REFER"));
             }
+            Purpose::ThirdPartyRegister(_) => {
+                let to = self.hear_server(request);
+                let seconds = request.expires().unwrap().unwrap();
+                self.arrows.push(format!("{to} REGISTER expires={seconds}"));
+            }
             Purpose::Notify(_) => {
                 let sent = Sent { purpose, request: request.clone() };
                 assert!(
@@ -273,6 +278,20 @@ impl World {
                 self.arrows.push(format!("{to} NOTIFY {}: {state}: {words}", sent.event()));
             }
         }
+    }
+
+    /// What an application server insists on; its name.
+    fn hear_server(&mut self, request: &Request) -> String {
+        assert!(
+            self.sent.iter().all(|other| other.request.call_id() != request.call_id()),
+            "one REGISTER at a time to a server"
+        );
+        let key = (request.call_id().to_owned(), request.from_tag().unwrap().to_owned());
+        let cseq = request.cseq().number;
+        let last = self.heard.insert(key, (cseq, 0));
+        assert!(last.is_none_or(|(last, _)| cseq > last), "CSeq rises");
+        assert!(request.to_tag().is_none() && !request.has(Name::Authorization) && !request.has(Name::Path));
+        request.uri().host().split('.').next().unwrap().to_owned()
     }
 
     pub fn name_of(&self, call_id: &str) -> String {
