@@ -297,3 +297,6 @@ fn retry_after(response: &Response) -> Option<u64> {
     let number = text.trim_start().split(|c: char| !c.is_ascii_digit()).next()?;
     number.parse::<u64>().ok()?.checked_mul(1000)
 }
+
+#[cfg(test)]
+mod tests;
