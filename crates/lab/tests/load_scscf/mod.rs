@@ -9,6 +9,8 @@ use std::{
     net::SocketAddr,
 };
 
+const REALM: &str = "ims.mnc001.mcc001.3gppnetwork.org";
+
 /// Sees what leaves, and changes it, or drops it with an empty text.
 pub type Tamper = Box<dyn FnMut(String) -> String + Send>;
 
@@ -17,6 +19,7 @@ pub struct Scscf {
     /// Contact and Path by user.
     bindings: BTreeMap<String, (String, String)>,
     tamper: Tamper,
+    nonce: String,
 }
 
 #[derive(Debug)]
@@ -48,8 +51,10 @@ impl Message {
         elements.map(|element| element.trim().to_owned()).collect()
     }
 
+    /// Adds a line: a Via on top, another below the Vias.
     fn put(&mut self, name: &str, value: String) {
-        self.lines.insert(0, (name.to_owned(), value));
+        let vias = self.lines.iter().take_while(|(found, _)| found == "Via").count();
+        self.lines.insert(if name == "Via" { 0 } else { vias }, (name.to_owned(), value));
     }
 
     fn text(&self) -> String {
@@ -79,12 +84,24 @@ fn user_of(uri: &str) -> &str {
 
 impl Scscf {
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, bindings: BTreeMap::new(), tamper: Box::new(|text| text) }
+        Self {
+            address,
+            bindings: BTreeMap::new(),
+            tamper: Box::new(|text| text),
+            nonce: STANDARD.encode([5_u8; 32]),
+        }
     }
 
     #[must_use]
     pub fn tampering(mut self, tamper: impl FnMut(String) -> String + Send + 'static) -> Self {
         self.tamper = Box::new(tamper);
+        self
+    }
+
+    /// Challenges with this nonce.
+    #[must_use]
+    pub fn challenging(mut self, nonce: &[u8]) -> Self {
+        self.nonce = STANDARD.encode(nonce);
         self
     }
 
@@ -104,10 +121,11 @@ impl Scscf {
     }
 
     fn response(&self, mut message: Message) -> (SocketAddr, String) {
-        let top = message.lines.iter().position(|(name, _)| name == "Via").unwrap();
-        let (_, via) = message.lines.remove(top);
+        let mut vias = message.take("Via");
+        let via = vias.remove(0);
         assert!(via.contains(&self.address.to_string()), "a response to somebody else: {via}");
-        let below = message.get("Via").split_once(' ').unwrap().1.to_owned();
+        let below = vias[0].split_once(' ').unwrap().1.to_owned();
+        message.put("Via", vias.join(", "));
         (address_of(&below), message.text())
     }
 
@@ -137,7 +155,9 @@ impl Scscf {
                 let Some((contact, path)) = self.bindings.get(user_of(uri)) else {
                     return refuse(&message, "404 Not Found");
                 };
+                let called = format!("<{uri}>");
                 message.start = format!("{method} {contact} SIP/2.0");
+                message.put("P-Called-Party-ID", called);
                 routes.push(path.clone());
                 if is_invite {
                     let own = self.address;
@@ -147,8 +167,13 @@ impl Scscf {
             ["rr-o", "rr-t"] | ["rr-t", "rr-o"] => {}
             _ => return refuse(&message, "403 No Route Of Ours"),
         }
-        let to = address_of(&routes[0]);
-        message.put("Route", routes.join(", "));
+        let to = match routes.first() {
+            Some(route) => address_of(route),
+            None => address_of(message.start.split(' ').nth(1).unwrap()),
+        };
+        if !routes.is_empty() {
+            message.put("Route", routes.join(", "));
+        }
         let mut hasher = DefaultHasher::new();
         message.get("Via").hash(&mut hasher);
         let own = self.address;
@@ -158,8 +183,10 @@ impl Scscf {
 
     fn register(&mut self, message: &Message) -> String {
         if message.get("Authorization").contains("response=\"\"") {
-            let nonce = STANDARD.encode([5_u8; 32]);
-            let challenge = format!("WWW-Authenticate: Digest realm=\"r\", nonce=\"{nonce}\"\r\n");
+            let nonce = &self.nonce;
+            let challenge = format!(
+                "WWW-Authenticate: Digest realm=\"{REALM}\", nonce=\"{nonce}\", algorithm=AKAv1-MD5, qop=\"auth\"\r\n"
+            );
             return message.response("401 Unauthorized", &challenge);
         }
         let contact = message.get("Contact").split(['<', '>']).nth(1).unwrap();
