@@ -3,7 +3,7 @@
 mod load;
 mod ue;
 
-pub(crate) use load::{Load, LoadCommand, LoadPlan, resolve};
+pub(crate) use load::{CallHabits, Load, LoadCommand, LoadPlan, resolve};
 pub(crate) use ue::{Ue, UeCommand, UeRegister, Usim};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -302,7 +302,8 @@ mod tests {
             "rollcall ue register --impi a@b --k 00112233445566778899aabbccddeeff --op 0 ",
             "rollcall ue subscribe --impi a@b --as operator",
             "rollcall load register --rate 0",
-            "rollcall load call",
+            "rollcall load call --hold -1",
+            "rollcall load call --reject 101",
             "rollcall ue call",
         ] {
             let error = Cli::try_parse_from(line.split_whitespace()).map(|_| ()).unwrap_err();
@@ -323,6 +324,7 @@ mod tests {
             "rollcall ue subscribe --impi a@b --proxy h:1 --event registration-state --as p-cscf --on-reauth wrong",
             "rollcall load register --rate 12.5 --users 10 --duration 3 --json",
             "rollcall load reregister",
+            "rollcall load call --users 1000 --rate 100 --duration 10 --hold 2.5 --ring 200 --reject 5 --cancel 5 --json",
             "rollcall users --state unregistered_services -q ali --json",
             "rollcall user a@b --json --api http://127.0.0.1:1/ --token t",
             "rollcall watch a@b",
