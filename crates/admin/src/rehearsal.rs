@@ -32,6 +32,7 @@ fn view() -> View {
         subscriptions: Vec::new(),
         third_party: Vec::new(),
         sessions: Vec::new(),
+        releases: Vec::new(),
         authentication: Authentication {
             scheme: Some("aka"),
             last_success_at: Some(NOW),

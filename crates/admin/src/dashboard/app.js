@@ -221,7 +221,7 @@ async function userPage(impi, signal) {
     if (signal.aborted) return;
     if (status === 404) {
       live.textContent = "";
-      if (shown) show({ ...shown, state: "not_registered", bindings: [], subscriptions: [], sessions: [], reauthentication: null, next_deadline: null });
+      if (shown) show({ ...shown, state: "not_registered", bindings: [], subscriptions: [], sessions: [], third_party: [], reauthentication: null, next_deadline: null });
       else {
         state.replaceChildren(badge("nothing is known of it yet"));
         again.disabled = end.disabled = true;
