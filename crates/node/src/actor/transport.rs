@@ -139,7 +139,13 @@ impl Transport {
         let exact = self.udp.iter().find(|(local, _)| *local == flow.local);
         let socket =
             exact.or_else(|| self.udp.iter().find(|(local, _)| local.is_ipv4() == flow.remote.is_ipv4()));
-        socket.is_some_and(|(_, socket)| socket.try_send_to(bytes, flow.remote).is_ok())
+        let Some((_, socket)) = socket else { return false };
+        match socket.try_send_to(bytes, flow.remote) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
+            // It may be the network's word on an earlier datagram, and is given once.
+            Err(_) => socket.try_send_to(bytes, flow.remote).is_ok(),
+            Ok(_) => true,
+        }
     }
 }
 
@@ -178,6 +184,8 @@ fn bind_udp(address: SocketAddr) -> std::io::Result<UdpSocket> {
     let _ = socket.set_recv_buffer_size(8 << 20);
     let _ = socket.set_send_buffer_size(4 << 20);
     socket.set_nonblocking(true)?;
+    #[cfg(target_os = "linux")]
+    super::icmp::listen_for_errors(&socket, address.is_ipv4());
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }
@@ -186,6 +194,8 @@ impl Shell {
     /// Begins to take SIP.
     pub(crate) fn listen(self: &Rc<Self>) {
         for (local, socket) in &self.transport.udp {
+            #[cfg(target_os = "linux")]
+            tokio::task::spawn_local(Rc::clone(self).take_errors(Rc::clone(socket)));
             let (shell, socket, local) = (Rc::clone(self), Rc::clone(socket), *local);
             tokio::task::spawn_local(async move { shell.take_datagrams(&socket, local).await });
         }
@@ -210,7 +220,7 @@ impl Shell {
                         self.contained(|shell| shell.took_datagram(bytes, flow));
                     }
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                    // The network's word on something we sent earlier; transactions notice by themselves.
+                    // The network's word on something we sent earlier, which is read elsewhere.
                     Err(_) => {}
                 }
             }
