@@ -183,3 +183,79 @@ impl Shell {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::candidates::Rank;
+    use super::*;
+    use sip::Transport as Kind;
+
+    fn question(name: &str) -> Question {
+        Question { name: name.into(), wants: Wants::Services }
+    }
+
+    fn seen(count: u8, seconds: u64) -> Result<Seen, Missed> {
+        let place = |record| Place {
+            transport: Kind::Udp,
+            address: ([192, 0, 2, record], 5060).into(),
+            rank: Rank::default(),
+            weight: 0,
+            record,
+        };
+        Ok(Seen { places: (0..count).map(place).collect(), ttl: Duration::from_secs(seconds) })
+    }
+
+    /// How many places are known; none where it leads nowhere.
+    fn known(names: &Names, name: &str, now: u64) -> Option<usize> {
+        match names.known(name, Wants::Services, now) {
+            Known::Places(places) => Some(places.len()),
+            Known::Nothing => Some(0),
+            Known::Unasked => None,
+        }
+    }
+
+    #[test]
+    fn an_answer_holds_for_its_time_within_bounds() {
+        let names = Names::new(10);
+        assert_eq!(names.learn(&question("a"), seen(2, 60), 1000).len(), 2);
+        assert_eq!(known(&names, "a", 60_999), Some(2));
+        assert_eq!(known(&names, "a", 61_000), None);
+        assert!(matches!(names.known("a", Wants::Addresses, 1000), Known::Unasked));
+        names.learn(&question("b"), seen(20, 1_000_000), 0);
+        assert_eq!(known(&names, "b", LONGEST - 1), Some(MOST));
+        assert_eq!(known(&names, "b", LONGEST), None);
+        assert_eq!(names.learn(&question("c"), seen(1, 0), 7).len(), 1, "it serves those who asked");
+        assert_eq!(known(&names, "c", 7), None);
+        assert_eq!(names.learn(&question("d"), Err(Missed::Nothing), 0).len(), 0);
+        assert_eq!((known(&names, "d", BRIEF - 1), known(&names, "d", BRIEF)), (Some(0), None));
+    }
+
+    #[test]
+    fn an_old_answer_serves_where_there_is_none_but_not_for_ever() {
+        let names = Names::new(10);
+        names.learn(&question("a"), seen(2, 60), 0);
+        assert_eq!(names.learn(&question("a"), Err(Missed::Unanswered), 70_000).len(), 2);
+        assert_eq!(known(&names, "a", 70_000 + BRIEF - 1), Some(2));
+        assert_eq!(names.learn(&question("a"), Err(Missed::Unanswered), 60_000 + STALE).len(), 0);
+        names.learn(&question("b"), seen(2, 60), 0);
+        assert_eq!(names.learn(&question("b"), Err(Missed::Nothing), 70_000).len(), 0);
+        assert_eq!(names.learn(&question("b"), Err(Missed::Unanswered), 80_000).len(), 0);
+    }
+
+    #[test]
+    fn names_are_bounded_and_those_whose_time_is_over_go_first() {
+        let names = Names::new(10);
+        for n in 0..NAMES {
+            let seconds = if n < 10 { 60 } else { 1 };
+            names.learn(&question(&format!("host{n}")), seen(1, seconds), 0);
+        }
+        names.learn(&question("one-more"), seen(1, 60), 2000);
+        assert_eq!(names.known.borrow().len(), 11);
+        assert_eq!((known(&names, "host0", 2000), known(&names, "one-more", 2000)), (Some(1), Some(1)));
+        for n in 0..2 * NAMES {
+            names.learn(&question(&format!("other{n}")), seen(1, 60), 2000);
+            assert!(names.known.borrow().len() <= NAMES);
+        }
+    }
+}
