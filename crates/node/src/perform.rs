@@ -42,7 +42,7 @@ impl Shell {
                 Effect::Cancel { relay, branch, reason } => {
                     self.cancel_sent(impi, Purpose::Relay(relay, branch), reason.as_deref());
                 }
-                Effect::Pass { request } => self.pass(request),
+                Effect::Pass { request } => self.pass(request, None),
                 Effect::CxRequest { purpose, request } => {
                     duties.ask();
                     self.ask_hss(impi.clone(), purpose, &request);

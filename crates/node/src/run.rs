@@ -149,13 +149,6 @@ pub(crate) async fn begin(
         pacer: Pacer::default(),
         config,
     });
-    if let Some(own) = shell.hops.own_source(&shell.config.node.domain)
-        && !shell.transport.is_trusted(own)
-    {
-        tracing::warn!(
-            "sip.trusted_peers does not hold {own}, from where this node sends requests to itself"
-        );
-    }
     shell.take_shards().await.context("store")?;
     let (questions, asked) = mpsc::channel::<Question>(1024);
     let window = Arc::new(Window { questions, telemetry });

@@ -39,12 +39,6 @@ impl NextHops {
             dead: Dead::default(),
         }
     }
-
-    /// Where requests to the home domain come from, if this node sends them to itself.
-    pub(crate) fn own_source(&self, domain: &str) -> Option<IpAddr> {
-        let is_own = self.routes.of(&domain.to_ascii_lowercase()) == Some(&Route::Own);
-        is_own.then(|| self.routes.own(None)).flatten().map(|(_, address)| address.ip())
-    }
 }
 
 /// Host, port and transport that a URI names.

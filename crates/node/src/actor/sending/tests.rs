@@ -4,7 +4,6 @@
 use super::*;
 use crate::Config;
 use sip::Uri;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,6 +26,8 @@ fn with_shell(overrides: &[(&str, &str)], run: impl AsyncFnOnce(Rc<Shell>)) {
     actix_rt::System::new().block_on(async {
         let store = Arc::new(store::Memory::new());
         let (shell, close_http, _) = crate::run::begin(config, store).await.unwrap();
+        // A socket takes nothing before the event loop has seen it once.
+        tokio::time::sleep(Duration::from_millis(10)).await;
         run(Rc::clone(&shell)).await;
         close_http.await;
         shell.stopped.set(true);
@@ -217,6 +218,35 @@ fn a_cancel_while_the_name_is_looked_up_prevents_the_invite() {
 }
 
 #[test]
+fn an_ack_waits_for_its_name_and_leaves_once() {
+    let zone = zone();
+    let server = socket();
+    zone.a("slow.example", 60, [127, 0, 0, 1]);
+    let route = format!("<sip:slow.example:{};lr>", server.local_addr().unwrap().port());
+    with_shell(&[("ROLLCALL__SIP__DNS", &zone.address.to_string())], async |shell| {
+        let server = Hop::from(server);
+        let ack = |route: &str| {
+            Request::build(Method::Ack, &Uri::parse("sip:b@192.0.2.1").unwrap())
+                .header(Name::Route, route)
+                .header(Name::From, "<sip:a@example.org>;tag=a")
+                .header(Name::To, "<sip:b@example.org>;tag=b")
+                .header(Name::CallId, "c")
+                .header(Name::CSeq, "1 ACK")
+                .finish()
+        };
+        shell.pass(ack(&route), Some(0xabcd));
+        let (text, _) = server.take("ACK").await;
+        assert!(text.contains("branch=z9hG4bK") && text.contains("abcd;rport"), "{text}");
+        shell.pass(ack(&route), None);
+        server.take("ACK").await;
+        assert!(server.is_idle().await);
+        shell.pass(ack("<sips:slow.example;lr>"), None);
+        assert_eq!(shell.telemetry.unsent.get(), 1);
+        assert_eq!((shell.telemetry.lookups.get(), shell.telemetry.unexpected.get()), (1, 0));
+    });
+}
+
+#[test]
 fn at_our_own_limit_no_hop_is_blamed() {
     let limits = [("ROLLCALL__LIMITS__TRANSACTIONS", "16")];
     let routes = [("ROLLCALL__ROUTES", "two.example=udp:127.0.0.1:9,udp:127.0.0.2:9")];
@@ -243,4 +273,28 @@ fn retry_after_is_a_number_of_seconds_with_more_behind_it() {
     assert_eq!(read("soon"), None);
     assert_eq!(read("99999999999999999999999"), None);
     assert_eq!(retry_after(&request.respond(Status::SERVICE_UNAVAILABLE, "t").finish()), None);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_network_cannot_deliver_moves_on_at_once_if_there_is_another_place() {
+    let (closed, second) = (socket().local_addr().unwrap(), socket());
+    let two = second.local_addr().unwrap();
+    let routes = format!("two.example=udp:{closed},udp:{two}; one.example=udp:{closed}");
+    // Nothing is sent again while this test lasts.
+    with_shell(&[("ROLLCALL__ROUTES", &routes), ("ROLLCALL__SIP__T1", "10000")], async |shell| {
+        let second = Hop::from(second);
+        shell.send(invite("sip:b@two.example"));
+        let taken = second.take("INVITE").await;
+        second.answer(&taken, "486 Busy Here").await;
+        second.take("ACK").await;
+        reported(&shell, 1).await;
+        assert_eq!((shell.telemetry.failovers.get(), shell.hops.dead.count(0)), (1, 1));
+        assert!(shell.outbox.movable.borrow().is_empty());
+        // One without another place waits for its timer, and what is sent next is not lost.
+        shell.send(invite("sip:b@one.example"));
+        shell.send(invite(&format!("sip:b@{two}")));
+        second.take("INVITE").await;
+        assert_eq!((shell.telemetry.unexpected.get(), shell.telemetry.unsent.get()), (1, 0));
+    });
 }
