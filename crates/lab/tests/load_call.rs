@@ -69,7 +69,7 @@ async fn loss_costs_time_and_no_call() {
 
 #[tokio::test]
 async fn a_stopped_run_ends_its_calls() {
-    let plan = Plan { duration: Some(Duration::from_secs(600)), ..plan(scscf(|text| text)) };
+    let plan = Plan { duration: Some(Duration::from_secs(600)), expires: 7200, ..plan(scscf(|text| text)) };
     let habits = Habits { hold: Duration::from_secs(600), ..HABITS };
     let begun = std::time::Instant::now();
     let report =
@@ -117,6 +117,9 @@ async fn habits_without_sense_are_refused() {
         let error = load::call(Plan::new(proxy), habits, |_| {}, std::future::pending()).await;
         assert!(matches!(error, Err(Error::Plan(_))));
     }
+    let plan = Plan { expires: 600, duration: Some(Duration::from_secs(590)), ..Plan::new(proxy) };
+    let error = load::call(plan, HABITS, |_| {}, std::future::pending()).await.unwrap_err();
+    assert!(error.to_string().contains("longer expiry"), "{error}");
 }
 
 /// What the generator itself costs: `cargo test --release -p lab --test load_call -- --ignored --nocapture`.

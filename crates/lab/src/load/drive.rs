@@ -41,6 +41,7 @@ impl Drive {
         plan.check()?;
         if let Some(habits) = &habits {
             habits.check()?;
+            plan.lasts(habits)?;
         }
         let callees = habits.is_some();
         let count = if callees { 2 * plan.sockets } else { plan.sockets };

@@ -27,6 +27,9 @@ use crate::{provisioning::MOST_GENERATED, ue::Credentials};
 use mix::{Mix, Procedure};
 use std::{future::Future, net::SocketAddr, time::Duration};
 
+/// How long the last calls may take to end beyond their duration, in seconds: two transactions that time out.
+const ENDING_S: f64 = 64.0;
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -80,6 +83,19 @@ impl Plan {
         if self.users == 0 || self.first == 0 || self.sockets == 0 || self.sockets > 256 {
             return Err(Error::Plan(
                 "users, the first of them and sockets count from 1; at most 256 sockets",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Calls need registrations that last, for nobody here sees to it.
+    fn lasts(&self, habits: &Habits) -> Result<(), Error> {
+        let registering = 2.0 * f64::from(self.users) / self.registration_rate;
+        let starting = self.duration.map_or(f64::from(self.users) / self.rate, |one| one.as_secs_f64());
+        let call = (habits.hold + habits.ring).as_secs_f64();
+        if registering + starting + call + ENDING_S > f64::from(self.expires) {
+            return Err(Error::Plan(
+                "registrations would expire before the run ends; ask for a longer expiry",
             ));
         }
         Ok(())

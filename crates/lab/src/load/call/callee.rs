@@ -73,6 +73,11 @@ impl Callee {
         self.invited = None;
     }
 
+    #[cfg(test)]
+    pub(super) fn keeps_more(&self) -> bool {
+        self.invited.is_some()
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.stage == Stage::Up
     }

@@ -61,6 +61,11 @@ impl Caller {
         self.stage == Stage::Over
     }
 
+    #[cfg(test)]
+    pub(super) fn keeps_more(&self) -> bool {
+        self.dialog.is_some()
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.stage == Stage::Up
     }

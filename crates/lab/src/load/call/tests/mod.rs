@@ -346,3 +346,13 @@ fn messages_are_sip_to_rsip_too() {
         assert!(text.len() < 1200, "{} octets would not go by UDP through another proxy", text.len());
     }
 }
+
+#[test]
+fn a_call_that_has_ended_keeps_little() {
+    // One of 1,100 calls a second is kept for 32 s after its end.
+    assert!(size_of::<Call>() <= 320, "{}", size_of::<Call>());
+    let mut world = World::new(2, Habits::default(), usual()).call(3);
+    assert!(
+        world.engine.calls.calls.all().all(|call| !call.calling.keeps_more() && !call.called.keeps_more())
+    );
+}
