@@ -1,9 +1,9 @@
-//! Calls of the load generator over UDP against a small S-CSCF that loses and changes what it is told to.
+//! Calls and mixes of the load generator over UDP against a small S-CSCF that loses and changes what it is told to.
 #![allow(clippy::unwrap_used)]
 
 mod load_scscf;
 
-use lab::load::{self, Error, Habits, Plan};
+use lab::load::{self, Error, Habits, Plan, Shares};
 use load_scscf::Scscf;
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -69,7 +69,7 @@ async fn loss_costs_time_and_no_call() {
 
 #[tokio::test]
 async fn a_stopped_run_ends_its_calls() {
-    let plan = Plan { duration: Some(Duration::from_secs(600)), ..plan(scscf(|text| text)) };
+    let plan = Plan { duration: Some(Duration::from_secs(600)), expires: 7200, ..plan(scscf(|text| text)) };
     let habits = Habits { hold: Duration::from_secs(600), ..HABITS };
     let begun = std::time::Instant::now();
     let report =
@@ -95,12 +95,31 @@ async fn users_that_are_not_registered_make_no_calls() {
 }
 
 #[tokio::test]
+async fn a_mix_is_reported_by_kind() {
+    let shares = Shares { register: 10, call: 35, ..Shares::default() };
+    let plan = Plan { users: 100, ..plan(scscf(|text| text)) };
+    let report = load::mixed(plan, HABITS, shares, |_| {}, std::future::pending()).await.unwrap();
+    assert_eq!((report.total.started, report.total.succeeded), (100, 100), "{report}");
+    let kinds: Vec<_> = report.kinds.iter().map(|(kind, count)| (*kind, count.succeeded)).collect();
+    let expected = [("call", 35), ("message", 20), ("register", 10), ("reregister", 25), ("subscribe", 10)];
+    assert_eq!(kinds, expected, "{report}");
+    assert!(report.unexpected.is_empty() && report.late == 0, "{report}");
+    let none = Shares { register: 0, reregister: 0, call: 0, message: 0, subscribe: 0 };
+    let proxy = SocketAddr::from(([127, 0, 0, 1], 9));
+    let error = load::mixed(Plan::new(proxy), HABITS, none, |_| {}, std::future::pending()).await;
+    assert!(matches!(error, Err(Error::Plan(_))));
+}
+
+#[tokio::test]
 async fn habits_without_sense_are_refused() {
     let proxy = SocketAddr::from(([127, 0, 0, 1], 9));
     for habits in [Habits { reject: 60, cancel: 60, ..HABITS }, Habits { callee_ends: 101, ..HABITS }] {
         let error = load::call(Plan::new(proxy), habits, |_| {}, std::future::pending()).await;
         assert!(matches!(error, Err(Error::Plan(_))));
     }
+    let plan = Plan { expires: 600, duration: Some(Duration::from_secs(590)), ..Plan::new(proxy) };
+    let error = load::call(plan, HABITS, |_| {}, std::future::pending()).await.unwrap_err();
+    assert!(error.to_string().contains("longer expiry"), "{error}");
 }
 
 /// What the generator itself costs: `cargo test --release -p lab --test load_call -- --ignored --nocapture`.

@@ -3,7 +3,7 @@
 mod load;
 mod ue;
 
-pub(crate) use load::{CallHabits, Load, LoadCommand, LoadPlan, resolve};
+pub(crate) use load::{CallHabits, Load, LoadCommand, LoadPlan, MixShares, resolve};
 pub(crate) use ue::{Ue, UeCommand, UeRegister, Usim};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -304,6 +304,7 @@ mod tests {
             "rollcall load register --rate 0",
             "rollcall load call --hold -1",
             "rollcall load call --reject 101",
+            "rollcall load mixed --message -1",
             "rollcall ue call",
         ] {
             let error = Cli::try_parse_from(line.split_whitespace()).map(|_| ()).unwrap_err();
@@ -325,6 +326,7 @@ mod tests {
             "rollcall load register --rate 12.5 --users 10 --duration 3 --json",
             "rollcall load reregister",
             "rollcall load call --users 1000 --rate 100 --duration 10 --hold 2.5 --ring 200 --reject 5 --cancel 5 --json",
+            "rollcall load mixed --rate 50 --register 1 --reregister 2 --call 3 --message 4 --subscribe 0 --callee-ends 10",
             "rollcall users --state unregistered_services -q ali --json",
             "rollcall user a@b --json --api http://127.0.0.1:1/ --token t",
             "rollcall watch a@b",

@@ -1,10 +1,10 @@
 //! Many UEs, and what they measured.
 
-use crate::cli::{self, CallHabits, LoadCommand, LoadPlan};
+use crate::cli::{self, CallHabits, LoadCommand, LoadPlan, MixShares};
 use crate::{signals, ue};
 use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressStyle};
-use lab::load::{Habits, Plan, Progress, Report};
+use lab::load::{Habits, Plan, Progress, Report, Shares};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -23,6 +23,11 @@ pub(crate) fn run(command: LoadCommand) -> anyhow::Result<()> {
             LoadCommand::Call(args) => {
                 let (plan, habits) = (plan(&args.plan)?, habits(&args.habits));
                 (lab::load::call(plan, habits, progress, signals::end()).await?, args.plan.json)
+            }
+            LoadCommand::Mixed(args) => {
+                let (plan, habits, shares) = (plan(&args.plan)?, habits(&args.habits), shares(&args.shares));
+                let report = lab::load::mixed(plan, habits, shares, progress, signals::end()).await?;
+                (report, args.plan.json)
             }
         })
     })?;
@@ -66,6 +71,16 @@ fn habits(args: &CallHabits) -> Habits {
         reject: args.reject,
         cancel: args.cancel,
         callee_ends: args.callee_ends,
+    }
+}
+
+fn shares(args: &MixShares) -> Shares {
+    Shares {
+        register: args.register,
+        reregister: args.reregister,
+        call: args.call,
+        message: args.message,
+        subscribe: args.subscribe,
     }
 }
 

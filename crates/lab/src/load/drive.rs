@@ -2,13 +2,15 @@
 
 use super::{
     Error, Plan, Progress, Report,
-    call::{Calls, Habits},
-    engine::{Engine, Procedure},
+    call::Habits,
+    engine::Engine,
     ground::Ground,
+    mix::{Mix, Procedure},
     report::Count,
     sockets::Sockets,
+    tally::Tally,
 };
-use std::{future::Future, time::Duration};
+use std::{collections::BTreeMap, future::Future, time::Duration};
 use tokio::time::Instant;
 
 /// How many registrations are under way at most before a run.
@@ -23,7 +25,7 @@ const TELL: Duration = Duration::from_millis(200);
 pub(super) struct Drive {
     plan: Plan,
     scenario: &'static str,
-    procedure: Procedure,
+    mix: Mix,
     sockets: Sockets,
     engine: Engine,
     sent: u64,
@@ -33,16 +35,25 @@ impl Drive {
     pub(super) fn new(
         plan: Plan,
         scenario: &'static str,
-        procedure: Procedure,
+        mix: Mix,
         habits: Option<Habits>,
     ) -> Result<Self, Error> {
         plan.check()?;
+        if let Some(habits) = &habits {
+            habits.check()?;
+            plan.lasts(habits)?;
+        }
         let callees = habits.is_some();
         let count = if callees { 2 * plan.sockets } else { plan.sockets };
         let sockets = Sockets::open(plan.proxy, count)?;
         let ground = Ground::new(&plan, &sockets.addresses, callees);
-        let calls = Calls::new(habits.unwrap_or_default(), plan.users);
-        Ok(Self { plan, scenario, procedure, sockets, engine: Engine::new(ground, calls), sent: 0 })
+        let engine = Engine::new(ground, habits.unwrap_or_default());
+        Ok(Self { plan, scenario, mix, sockets, engine, sent: 0 })
+    }
+
+    /// Whether users are registered before the measurement: where there is more than their registration.
+    fn prepares(&self) -> bool {
+        self.mix.procedures().any(|procedure| procedure != Procedure::Register)
     }
 
     pub(super) async fn run(
@@ -52,7 +63,7 @@ impl Drive {
     ) -> Result<Report, Error> {
         tokio::pin!(stop);
         self.sockets.ready().await?;
-        if self.procedure != Procedure::Register {
+        if self.prepares() {
             tokio::select! {
                 () = self.prepare(&mut progress) => {}
                 () = &mut stop => return Ok(self.report(Duration::ZERO)),
@@ -60,10 +71,10 @@ impl Drive {
         }
         let registered_before = self.engine.registrations.registered;
         let mut causes = None;
-        for tally in self.engine.tallies() {
-            causes = causes.or(tally.measure().0.into_keys().next());
+        for procedure in Procedure::ALL {
+            causes = causes.or(self.engine.tally(procedure).measure().0.into_keys().next());
         }
-        if self.procedure != Procedure::Register && registered_before == 0 {
+        if self.prepares() && registered_before == 0 {
             return Err(Error::Prepare(causes.unwrap_or_default()));
         }
         self.sent = 0;
@@ -81,14 +92,15 @@ impl Drive {
             let now = Instant::now();
             self.engine.ground.now = now;
             while turn < planned && !stopped && due(turn) <= now {
-                self.engine.start(self.procedure, due(turn));
+                let next = self.mix.next();
+                self.engine.start(next, due(turn));
                 turn += 1;
             }
             self.flush();
             let starting = turn < planned && !stopped;
             if !starting && started_for.is_none() {
                 started_for = Some(begun.elapsed());
-                self.engine.tallies().into_iter().for_each(|tally| tally.starting = false);
+                Procedure::ALL.into_iter().for_each(|one| self.engine.tally(one).starting = false);
             }
             if now >= tell_at {
                 progress(&self.progress(begun, planned));
@@ -152,8 +164,8 @@ impl Drive {
     fn progress(&mut self, begun: Instant, planned: u64) -> Progress {
         let in_flight = self.engine.in_flight();
         let mut progress = Progress { elapsed: begun.elapsed(), planned, in_flight, ..Progress::default() };
-        for tally in self.engine.tallies() {
-            let [started, succeeded, failed, retransmissions] = tally.so_far();
+        for procedure in Procedure::ALL {
+            let [started, succeeded, failed, retransmissions] = self.engine.tally(procedure).so_far();
             progress.started += started;
             progress.succeeded += succeeded;
             progress.failed += failed;
@@ -186,14 +198,18 @@ impl Drive {
         self.sockets.send(&mut self.engine.ground.outbox);
     }
 
-    fn report(self, started_for: Duration) -> Report {
-        let Engine { ground, registrations, calls, received, most_in_flight, .. } = self.engine;
-        let tally = match self.procedure {
-            Procedure::Register => registrations.initial,
-            Procedure::Reregister => registrations.anew,
-            Procedure::Call => calls.tally,
+    fn report(mut self, started_for: Duration) -> Report {
+        let take = |engine: &mut Engine, procedure| {
+            let tally = engine.tally(procedure);
+            std::mem::replace(tally, Tally::new(&[])).count(started_for)
         };
-        let total: Count = tally.count(started_for);
+        let kinds = self.mix.procedures().map(|one| (one.name(), take(&mut self.engine, one)));
+        let mut kinds: BTreeMap<&'static str, Count> = kinds.collect();
+        let total = match kinds.len() {
+            1 => kinds.pop_first().map(|(_, count)| count).unwrap_or_default(),
+            _ => Count::sum(&kinds),
+        };
+        let Engine { ground, received, most_in_flight, .. } = self.engine;
         Report {
             scenario: self.scenario,
             rate_wanted: self.plan.rate,
@@ -204,6 +220,7 @@ impl Drive {
             repeated: ground.seen.repeated,
             late: ground.seen.late,
             unexpected: ground.seen.unexpected.0,
+            kinds,
             ..Report::default()
         }
     }

@@ -2,10 +2,11 @@
 
 use super::{
     Plan,
+    arrival::{ORIGINATING, beyond},
     mark::{Kind, Mark},
     outbox::Outbox,
     tally::Causes,
-    text::Text,
+    text::{self, Text},
     timers::Timers,
     user::User,
 };
@@ -110,37 +111,86 @@ impl Ground {
         self.outbox.put(socket, to, write);
     }
 
-    /// Answers a request from what stands in it, with `tag` in To if it has none.
-    pub(super) fn answer(
-        &mut self,
-        socket: u16,
-        to: SocketAddr,
-        text: &Text<'_>,
-        line: &str,
-        tag: Option<Mark>,
-    ) {
+    /// Answers a request from what stands in it; a tag in To that is missing is made of its Call-ID.
+    pub(super) fn answer(&mut self, socket: u16, to: SocketAddr, text: &Text<'_>, line: &str) {
         self.respond(socket, to, |out| {
             let _ = write!(out, "SIP/2.0 {line}\r\n");
-            echo(out, text, tag);
+            echo(out, text);
             out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
         });
     }
+
+    /// The Route line with which a user begins, by its Service-Route.
+    pub(super) fn write_service_route(&self, user: u32, out: &mut Vec<u8>) {
+        let route = &self.user(user).service_route;
+        if !route.is_empty() {
+            let _ = write!(out, "Route: {route}\r\n");
+        }
+    }
+
+    /// Caller and callee of call or message `number`: callers take turns, and in every round each has another.
+    pub(super) fn pair(&self, number: u32) -> (u32, u32) {
+        let pairs = self.callers;
+        let caller = number % pairs;
+        (caller, pairs + (caller + number / pairs % pairs) % pairs)
+    }
+
+    /// Why these two cannot talk.
+    pub(super) fn missing(&self, caller: u32, callee: u32) -> Option<&'static str> {
+        match (self.user(caller).registered, self.user(callee).registered) {
+            (false, _) => Some("the caller is not registered"),
+            (_, false) => Some("the callee is not registered"),
+            (true, true) => None,
+        }
+    }
 }
 
-/// RFC 3261 §8.2.6.2 — what a response repeats of its request; `tag` is added to To if there is none.
-pub(super) fn echo(out: &mut Vec<u8>, text: &Text<'_>, tag: Option<Mark>) {
+/// What a side needs for requests within a dialog.
+#[derive(Debug)]
+pub(super) struct Dialog {
+    /// Request-URI.
+    pub(super) target: String,
+    /// The Route line, or nothing.
+    pub(super) route: Vec<u8>,
+    /// Values of From and To as this side writes them.
+    pub(super) from: String,
+    pub(super) to: String,
+}
+
+impl Dialog {
+    /// The remote target is the contact of `text`.
+    pub(super) fn new<'a>(
+        text: &Text<'_>,
+        set: impl Iterator<Item = &'a str>,
+        from: String,
+        to: String,
+    ) -> Self {
+        let mut route = Vec::new();
+        route_line(set, &mut route);
+        Self { target: text::uri(text.contact).to_owned(), route, from, to }
+    }
+
+    /// Of the side that asked, from a 2xx (RFC 3261 §12.1.2); whether its route set begins with the P-CSCF's.
+    pub(super) fn answered(ground: &Ground, user: u32, text: &Text<'_>) -> (bool, Self) {
+        let (own, set) = beyond(ground, user, ORIGINATING, text.record_routes.iter().rev().copied());
+        (own, Self::new(text, set.into_iter(), text.from.to_owned(), text.to.to_owned()))
+    }
+}
+
+/// RFC 3261 §8.2.6.2 — what a response repeats of its request.
+pub(super) fn echo(out: &mut Vec<u8>, text: &Text<'_>) {
     for via in &text.vias {
         let _ = write!(out, "Via: {via}\r\n");
     }
     let _ = write!(out, "From: {}\r\nTo: {}", text.from, text.to);
-    if let Some(tag) = tag.filter(|_| text.to_tag().is_empty()) {
-        let _ = write!(out, ";tag=t{tag}");
+    if text.to_tag().is_empty() {
+        let _ = write!(out, ";tag=t{}", text.call_id);
     }
     let _ = write!(out, "\r\nCall-ID: {}\r\nCSeq: {} {}\r\n", text.call_id, text.cseq, text.method);
 }
 
 /// A Route line of these elements, or nothing.
-pub(super) fn route_line<'a>(elements: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
+fn route_line<'a>(elements: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
     let start = out.len();
     for element in elements {
         let _ = write!(out, "{}{element}", if out.len() == start { "Route: " } else { ", " });

@@ -9,10 +9,13 @@ const COOKIE: &str = "z9hG4bKload";
 pub(super) enum Kind {
     Registration,
     Call,
+    Message,
+    Subscription,
 }
 
 impl Kind {
-    const ALL: [(Self, char); 2] = [(Self::Registration, 'r'), (Self::Call, 'c')];
+    const ALL: [(Self, char); 4] =
+        [(Self::Registration, 'r'), (Self::Call, 'c'), (Self::Message, 'm'), (Self::Subscription, 's')];
 }
 
 /// One of a run: where it is kept, and which of those kept there, for places are used again.
@@ -58,6 +61,8 @@ impl fmt::Display for Mark {
         let letter = match self.kind {
             Kind::Registration => 'r',
             Kind::Call => 'c',
+            Kind::Message => 'm',
+            Kind::Subscription => 's',
         };
         write!(f, "{:x}.{letter}{:x}.{:x}", self.run, self.place, self.serial)
     }

@@ -1,25 +1,34 @@
 //! Many UEs at a given rate, whatever the answers do: what the network bears, and how long it takes.
 
+mod arrival;
 mod call;
 mod drive;
 mod engine;
 mod ground;
 mod mark;
+mod messages;
+mod mix;
 mod outbox;
+mod places;
 mod registrations;
 mod report;
 mod sockets;
+mod subscriptions;
 mod tally;
 mod text;
 mod timers;
 mod user;
 
 pub use call::Habits;
+pub use mix::Shares;
 pub use report::{Count, Latency, Report, Stages};
 
-use crate::ue::Credentials;
-use engine::Procedure;
+use crate::{provisioning::MOST_GENERATED, ue::Credentials};
+use mix::{Mix, Procedure};
 use std::{future::Future, net::SocketAddr, time::Duration};
+
+/// How long the last calls may take to end beyond their duration, in seconds: two transactions that time out.
+const ENDING_S: f64 = 64.0;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -68,9 +77,25 @@ impl Plan {
         if !rate(self.rate) || !rate(self.registration_rate) {
             return Err(Error::Plan("a rate is above 0 and at most 1000000 per second"));
         }
+        if self.users > MOST_GENERATED / 2 {
+            return Err(Error::Plan("there are no so many users"));
+        }
         if self.users == 0 || self.first == 0 || self.sockets == 0 || self.sockets > 256 {
             return Err(Error::Plan(
                 "users, the first of them and sockets count from 1; at most 256 sockets",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Calls need registrations that last, for nobody here sees to it.
+    fn lasts(&self, habits: &Habits) -> Result<(), Error> {
+        let registering = 2.0 * f64::from(self.users) / self.registration_rate;
+        let starting = self.duration.map_or(f64::from(self.users) / self.rate, |one| one.as_secs_f64());
+        let call = (habits.hold + habits.ring).as_secs_f64();
+        if registering + starting + call + ENDING_S > f64::from(self.expires) {
+            return Err(Error::Plan(
+                "registrations would expire before the run ends; ask for a longer expiry",
             ));
         }
         Ok(())
@@ -119,7 +144,7 @@ pub async fn register(
     progress: impl FnMut(&Progress),
     stop: impl Future<Output = ()>,
 ) -> Result<Report, Error> {
-    drive::Drive::new(plan, "register", Procedure::Register, None)?.run(progress, stop).await
+    drive::Drive::new(plan, "register", Mix::only(Procedure::Register), None)?.run(progress, stop).await
 }
 
 /// Registers everybody, which is not counted; then protected re-REGISTERs at the rate.
@@ -128,7 +153,7 @@ pub async fn reregister(
     progress: impl FnMut(&Progress),
     stop: impl Future<Output = ()>,
 ) -> Result<Report, Error> {
-    drive::Drive::new(plan, "reregister", Procedure::Reregister, None)?.run(progress, stop).await
+    drive::Drive::new(plan, "reregister", Mix::only(Procedure::Reregister), None)?.run(progress, stop).await
 }
 
 /// Registers `plan.users` callers and as many who are called, which is not counted; then calls at the rate, both ends of
@@ -140,13 +165,19 @@ pub async fn call(
     progress: impl FnMut(&Progress),
     stop: impl Future<Output = ()>,
 ) -> Result<Report, Error> {
-    if u32::from(habits.reject) + u32::from(habits.cancel) > 100 || habits.callee_ends > 100 {
-        return Err(Error::Plan(
-            "shares are percents, and those of refused and cancelled calls make 100 at most",
-        ));
-    }
-    if plan.users > u32::MAX / 2 {
-        return Err(Error::Plan("there are no so many users"));
-    }
-    drive::Drive::new(plan, "call", Procedure::Call, Some(habits))?.run(progress, stop).await
+    drive::Drive::new(plan, "call", Mix::only(Procedure::Call), Some(habits))?.run(progress, stop).await
 }
+
+/// Registers as for calls, which is not counted; then everything at once, each kind in its share of the rate.
+pub async fn mixed(
+    plan: Plan,
+    habits: Habits,
+    shares: Shares,
+    progress: impl FnMut(&Progress),
+    stop: impl Future<Output = ()>,
+) -> Result<Report, Error> {
+    drive::Drive::new(plan, "mixed", Mix::of(&shares)?, Some(habits))?.run(progress, stop).await
+}
+
+#[cfg(test)]
+mod tests;

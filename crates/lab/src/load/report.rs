@@ -142,6 +142,22 @@ impl fmt::Display for Report {
 }
 
 impl Count {
+    /// All kinds together: latencies are not mixed, and causes of failure keep the name of their kind.
+    pub(super) fn sum(kinds: &BTreeMap<&'static str, Self>) -> Self {
+        let mut sum = Self::default();
+        for (kind, count) in kinds {
+            sum.started += count.started;
+            sum.succeeded += count.succeeded;
+            sum.failed += count.failed;
+            sum.unanswered += count.unanswered;
+            sum.retransmissions += count.retransmissions;
+            sum.rate_achieved += count.rate_achieved;
+            let failures = count.failures.iter().map(|(cause, count)| (format!("{kind}: {cause}"), *count));
+            sum.failures.extend(failures);
+        }
+        sum
+    }
+
     fn details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.courses.is_empty() {
             let courses: Vec<_> =
@@ -150,14 +166,15 @@ impl Count {
         }
         writeln!(
             f,
-            "{:<30}{:>9}{:>10}{:>10}{:>10}{:>10}",
+            "{:<33}{:>9}{:>10}{:>10}{:>10}{:>10}",
             "latency, ms", "count", "p50", "p95", "p99", "max"
         )?;
-        for (Stage { label, .. }, latency) in &self.stages.0 {
+        let measured = self.stages.0.iter().filter(|(_, latency)| latency.count > 0);
+        for (Stage { label, .. }, latency) in measured {
             let ms = |micros: u64| micros as f64 / 1000.0;
             writeln!(
                 f,
-                "{label:<30}{:>9}{:>10.2}{:>10.2}{:>10.2}{:>10.2}",
+                "{label:<33}{:>9}{:>10.2}{:>10.2}{:>10.2}{:>10.2}",
                 latency.count,
                 ms(latency.p50_us),
                 ms(latency.p95_us),
@@ -179,7 +196,7 @@ mod tests {
     #[test]
     fn a_report_is_read_by_people_and_by_programs() {
         let stage = Stage { name: "bye_to_200", label: "BYE to 200" };
-        let latency = Latency { p99_us: 1500, ..Latency::default() };
+        let latency = Latency { count: 1, p99_us: 1500, ..Latency::default() };
         let total = Count {
             failures: BTreeMap::from([("403 Forbidden".to_owned(), 2)]),
             courses: BTreeMap::from([("answered", 3)]),
@@ -198,6 +215,9 @@ mod tests {
         assert!(json.get("kinds").is_none());
         assert_eq!(report.total.stages.get("nothing"), Latency::default());
         report.kinds.insert("call", total);
+        report.kinds.insert("message", Count { started: 4, rate_achieved: 0.5, ..Count::default() });
+        let sum = Count::sum(&report.kinds);
+        assert_eq!((sum.started, sum.failures["call: 403 Forbidden"], sum.stages.0.len()), (4, 2, 0));
         assert_eq!(serde_json::json!(report)["kinds"]["call"]["bye_to_200"]["p99_us"], 1500);
         assert!(report.to_string().contains("\ncall: 0 started"));
     }

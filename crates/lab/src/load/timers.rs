@@ -18,6 +18,10 @@ pub(super) enum Whose {
     Caller(u32),
     /// The callee's of a call.
     Callee(u32),
+    /// A MESSAGE.
+    Message(u32),
+    /// A subscription.
+    Subscription(u32),
 }
 
 /// All that is due some time. An entry counts only while its owner still waits for that very moment: what is reset leaves its

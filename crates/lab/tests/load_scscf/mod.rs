@@ -108,49 +108,54 @@ impl Scscf {
     /// What leaves when this comes.
     pub fn hear(&mut self, from: SocketAddr, octets: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         let message = Message::read(octets);
-        let (to, text) = if message.start.starts_with("SIP/2.0") {
+        let out = if message.start.starts_with("SIP/2.0") {
             self.response(message)
         } else {
-            match self.request(message, from) {
-                Some(out) => out,
-                None => return Vec::new(),
-            }
+            self.request(message, from)
         };
-        let text = (self.tamper)(text);
-        if text.is_empty() { Vec::new() } else { vec![(to, text.into_bytes())] }
+        let out = out.into_iter().map(|(to, text)| (to, (self.tamper)(text).into_bytes()));
+        out.filter(|(_, octets)| !octets.is_empty()).collect()
     }
 
-    fn response(&self, mut message: Message) -> (SocketAddr, String) {
+    fn response(&self, mut message: Message) -> Vec<(SocketAddr, String)> {
         let mut vias = message.take("Via");
         let via = vias.remove(0);
         assert!(via.contains(&self.address.to_string()), "a response to somebody else: {via}");
-        let below = vias[0].split_once(' ').unwrap().1.to_owned();
+        let Some(below) = vias.first() else { return Vec::new() };
+        let to = address_of(below.split_once(' ').unwrap().1);
         message.put("Via", vias.join(", "));
-        (address_of(&below), message.text())
+        vec![(to, message.text())]
     }
 
-    fn request(&mut self, mut message: Message, from: SocketAddr) -> Option<(SocketAddr, String)> {
+    fn request(&mut self, mut message: Message, from: SocketAddr) -> Vec<(SocketAddr, String)> {
         if message.start.starts_with("REGISTER ") {
-            return Some((from, self.register(&message)));
+            return vec![(from, self.register(&message))];
         }
         let is_ack = message.start.starts_with("ACK ");
         let refuse = |message: &Message, line: &str| {
             let more = format!("X-Request: {}\r\n", message.start);
-            (!is_ack).then(|| (from, message.response(line, &more)))
+            let refusal = (!is_ack).then(|| (from, message.response(line, &more)));
+            refusal.into_iter().collect()
         };
         let mut routes = message.take("Route");
         let ours = routes.iter().take_while(|route| route.contains(&self.address.to_string())).count();
         let ours: Vec<_> = routes.drain(..ours).collect();
         let ours: Vec<_> = ours.iter().map(|route| user_of(route)).collect();
         let is_invite = message.start.starts_with("INVITE ");
-        let [method, uri, _] = message.start.split(' ').collect::<Vec<_>>()[..] else { return None };
+        let [method, uri, _] = message.start.split(' ').collect::<Vec<_>>()[..] else { return Vec::new() };
         match ours[..] {
+            [] if uri.starts_with("sip:reg@") && method == "SUBSCRIBE" => {
+                return self.subscribe(&message, from);
+            }
             [token] if token.starts_with("orig-") => {
                 let asserted = message.get("P-Asserted-Identity");
-                if is_invite
+                if ["INVITE", "MESSAGE", "SUBSCRIBE"].contains(&method)
                     && (user_of(asserted) != &token[5..] || message.get("P-Charging-Vector").is_empty())
                 {
                     return refuse(&message, "403 Not Its Service-Route");
+                }
+                if method == "SUBSCRIBE" {
+                    return self.subscribe(&message, from);
                 }
                 let Some((contact, path)) = self.bindings.get(user_of(uri)) else {
                     return refuse(&message, "404 Not Found");
@@ -178,7 +183,33 @@ impl Scscf {
         message.get("Via").hash(&mut hasher);
         let own = self.address;
         message.put("Via", format!("SIP/2.0/UDP {own};branch=z9hG4bKfake{:x}", hasher.finish()));
-        Some((to, message.text()))
+        vec![(to, message.text())]
+    }
+
+    /// The 200 (OK) and the NOTIFY.
+    fn subscribe(&self, message: &Message, from: SocketAddr) -> Vec<(SocketAddr, String)> {
+        let (own, path) = (self.address, message.get("Record-Route"));
+        let tag = if message.get("To").contains(";tag=") { "" } else { ";tag=notifier" };
+        let expires = message.get("Expires");
+        let more = format!("Record-Route: {path}\r\nContact: <sip:reg@{own}>\r\nExpires: {expires}\r\n");
+        let ok = message.response("200 OK", &more).replacen(
+            &format!("To: {}", message.get("To")),
+            &format!("To: {}{tag}", message.get("To")),
+            1,
+        );
+        let state = if expires == "0" { "terminated;reason=timeout" } else { "active;expires=600" };
+        let contact = message.get("Contact").trim_matches(['<', '>']);
+        let notify = format!(
+            "NOTIFY {contact} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bKnotify{}\r\nRoute: {path}\r\n\
+             From: {}{tag}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} NOTIFY\r\nContact: <sip:reg@{own}>\r\nEvent: reg\r\n\
+             Subscription-State: {state}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+            message.get("Call-ID"),
+            message.get("To"),
+            message.get("From"),
+            message.get("Call-ID"),
+            message.get("CSeq").split(' ').next().unwrap(),
+        );
+        vec![(from, ok), (address_of(path), notify)]
     }
 
     fn register(&mut self, message: &Message) -> String {

@@ -2,9 +2,10 @@
 
 use super::Usim;
 use clap::{Args, Subcommand};
-use lab::provisioning;
+use lab::{load::Shares, provisioning};
 use std::net::SocketAddr;
 
+const CALLING: &str = "The lab needs twice as many subscribers: rollcall lab --generate 2N";
 const REGISTERING: &str = "The lab needs as many subscribers: rollcall lab --generate N";
 
 #[derive(Args, Debug)]
@@ -22,11 +23,14 @@ pub(crate) enum LoadCommand {
     #[command(after_help = REGISTERING)]
     Reregister(LoadPlan),
     /// Registers callers and callees first, then measures calls, both ends of which are played here.
+    #[command(after_help = CALLING)]
     Call(LoadCall),
+    /// Registers as for calls first, then measures everything at once, each kind in its share of the rate.
+    #[command(after_help = CALLING)]
+    Mixed(LoadMixed),
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "The lab needs twice as many subscribers: rollcall lab --generate 2N")]
 pub(crate) struct LoadCall {
     #[command(flatten)]
     pub(crate) plan: LoadPlan,
@@ -35,6 +39,41 @@ pub(crate) struct LoadCall {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct LoadMixed {
+    #[command(flatten)]
+    pub(crate) plan: LoadPlan,
+    #[command(flatten)]
+    pub(crate) habits: CallHabits,
+    #[command(flatten)]
+    pub(crate) shares: MixShares,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Shares, in proportion to one another")]
+pub(crate) struct MixShares {
+    /// Initial registrations
+    #[arg(long, value_name = "SHARE", default_value_t = Shares::default().register, value_parser = share())]
+    pub(crate) register: u32,
+    /// Re-registrations
+    #[arg(long, value_name = "SHARE", default_value_t = Shares::default().reregister, value_parser = share())]
+    pub(crate) reregister: u32,
+    /// Calls
+    #[arg(long, value_name = "SHARE", default_value_t = Shares::default().call, value_parser = share())]
+    pub(crate) call: u32,
+    /// Short messages
+    #[arg(long, value_name = "SHARE", default_value_t = Shares::default().message, value_parser = share())]
+    pub(crate) message: u32,
+    /// Subscriptions to the registration state, each ended at once
+    #[arg(long, value_name = "SHARE", default_value_t = Shares::default().subscribe, value_parser = share())]
+    pub(crate) subscribe: u32,
+}
+
+fn share() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(..=1000)
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Calls")]
 pub(crate) struct CallHabits {
     /// How long a call lasts, seconds
     #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = seconds)]

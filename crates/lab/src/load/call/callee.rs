@@ -1,9 +1,12 @@
 //! RFC 3261 §13.3, §9.2, §15.1.2 — the callee's side.
 
 use super::{
-    super::timers::{GIVE_UP, T2, Wait},
-    Arrival, BYE_TO_200, CALLEE_BYE, Call, Course, Scene, TO_CALLEE,
-    words::{self, Dialog, PATH, TERMINATING},
+    super::{
+        arrival::{Arrival, ORIGINATING, PATH, TERMINATING, beyond},
+        ground::Dialog,
+        timers::{GIVE_UP, T2, Wait},
+    },
+    BYE_TO_200, CALLEE_BYE, Call, Course, Scene, TO_CALLEE, words,
 };
 use std::net::SocketAddr;
 use tokio::time::Instant;
@@ -70,6 +73,11 @@ impl Callee {
         self.invited = None;
     }
 
+    #[cfg(test)]
+    pub(super) fn keeps_more(&self) -> bool {
+        self.invited.is_some()
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.stage == Stage::Up
     }
@@ -92,7 +100,7 @@ impl Callee {
 impl Call {
     /// A request that came to the callee.
     pub(super) fn asked_of_callee(&mut self, scene: &mut Scene<'_>, arrival: &Arrival<'_, '_>) {
-        let Arrival { method, text, socket, from, .. } = *arrival;
+        let Arrival { method, text, .. } = *arrival;
         match method {
             "INVITE" if text.to_tag().is_empty() => self.invited(scene, arrival),
             "ACK" => self.acknowledged(scene, arrival),
@@ -100,7 +108,7 @@ impl Call {
             "BYE" => self.bye_to_callee(scene, arrival),
             _ => {
                 scene.ground.seen.unexpected.count(&format!("{method} to the callee"));
-                scene.ground.answer(socket, from, text, "501 Not Implemented", Some(self.mark));
+                arrival.answer(scene.ground, "501 Not Implemented");
             }
         }
     }
@@ -126,8 +134,8 @@ impl Call {
         self.routed(scene, arrival, self.callee, PATH);
         let text = arrival.text;
         let set = text.record_routes.iter().rev().copied();
-        let (own, beyond) = words::beyond(scene.ground, self.caller, words::ORIGINATING, set);
-        if !own || beyond.is_empty() {
+        let (own, others) = beyond(scene.ground, self.caller, ORIGINATING, set);
+        if !own || others.is_empty() {
             scene.ground.seen.unexpected.count("INVITE without the Record-Route of every proxy");
             self.fail(scene, "INVITE without the Record-Route of every proxy");
         }
@@ -206,13 +214,13 @@ impl Call {
     }
 
     fn cancelled(&mut self, scene: &mut Scene<'_>, arrival: &Arrival<'_, '_>) {
-        let Arrival { text, socket, from, .. } = *arrival;
+        let text = arrival.text;
         if self.called.stage == Stage::Idle {
             let line = "481 Call/Transaction Does Not Exist";
             scene.ground.seen.unexpected.count("CANCEL before its INVITE");
-            return scene.ground.answer(socket, from, text, line, Some(self.mark));
+            return arrival.answer(scene.ground, line);
         }
-        scene.ground.answer(socket, from, text, "200 OK", Some(self.mark));
+        arrival.answer(scene.ground, "200 OK");
         if self.called.stage != Stage::Ringing {
             // It crossed the final response, or comes again; neither changes anything.
             scene.ground.seen.repeated += u64::from(self.called.stage == Stage::Refused(487));
@@ -253,7 +261,7 @@ impl Call {
     }
 
     fn bye_to_callee(&mut self, scene: &mut Scene<'_>, arrival: &Arrival<'_, '_>) {
-        let Arrival { text, socket, from, .. } = *arrival;
+        let text = arrival.text;
         match self.called.stage {
             Stage::Answered | Stage::Up | Stage::Leaving if self.calling.has_left() => {
                 self.routed(scene, arrival, self.callee, TERMINATING);
@@ -268,7 +276,7 @@ impl Call {
                 scene.ground.seen.unexpected.count("BYE before the answer");
             }
         }
-        scene.ground.answer(socket, from, text, "200 OK", None);
+        arrival.answer(scene.ground, "200 OK");
     }
 
     /// The callee's timer.

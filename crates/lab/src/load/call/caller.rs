@@ -2,12 +2,13 @@
 
 use super::{
     super::{
+        arrival::{Arrival, ORIGINATING},
+        ground::Dialog,
         text::Text,
         timers::{GIVE_UP, T2, Wait},
     },
-    ACK, ANSWER_TO_CALLER, Arrival, BYE, BYE_TO_200, CANCEL_TO_487, Call, Course, INVITE, REJECT_TO_CALLER,
-    Scene, TO_100, TO_180, TO_180_FROM_INTENDED, TO_200,
-    words::{Dialog, ORIGINATING},
+    ACK, ANSWER_TO_CALLER, BYE, BYE_TO_200, CANCEL_TO_487, Call, Course, INVITE, REJECT_TO_CALLER, Scene,
+    TO_100, TO_180, TO_180_FROM_INTENDED, TO_200,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -58,6 +59,11 @@ impl Caller {
 
     pub(super) fn is_over(&self) -> bool {
         self.stage == Stage::Over
+    }
+
+    #[cfg(test)]
+    pub(super) fn keeps_more(&self) -> bool {
+        self.dialog.is_some()
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -184,7 +190,7 @@ impl Call {
             }
             return;
         }
-        let (own, dialog) = self.caller_dialog(scene.ground, text);
+        let (own, dialog) = Dialog::answered(scene.ground, self.caller, text);
         let routed = own && !dialog.route.is_empty();
         self.calling.dialog = Some(Box::new(dialog));
         self.send_within(scene, ACK);
@@ -279,12 +285,12 @@ impl Call {
 
     /// A request within the dialog that came to the caller.
     pub(super) fn asked_of_caller(&mut self, scene: &mut Scene<'_>, arrival: &Arrival<'_, '_>) {
-        let Arrival { method, text, socket, from, .. } = *arrival;
+        let Arrival { method, text, .. } = *arrival;
         if method != "BYE" {
             scene.ground.seen.unexpected.count(&format!("{method} to the caller"));
-            return scene.ground.answer(socket, from, text, "501 Not Implemented", None);
+            return arrival.answer(scene.ground, "501 Not Implemented");
         }
-        scene.ground.answer(socket, from, text, "200 OK", None);
+        arrival.answer(scene.ground, "200 OK");
         match self.calling.stage {
             Stage::Over => scene.ground.seen.repeated += 1,
             Stage::Up | Stage::Leaving if !self.called.has_left() => {

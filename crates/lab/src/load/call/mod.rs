@@ -5,8 +5,11 @@ mod caller;
 mod words;
 
 use super::{
+    Error,
+    arrival::Arrival,
     ground::Ground,
     mark::{Kind, Mark},
+    places::Places,
     report::Stage,
     tally::Tally,
     text::{Start, Text},
@@ -14,7 +17,7 @@ use super::{
 };
 use callee::Callee;
 use caller::Caller;
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 use tokio::time::Instant;
 
 pub(super) const STAGES: &[Stage] = &[
@@ -37,9 +40,6 @@ const ANSWER_TO_CALLER: usize = 5;
 const BYE_TO_200: usize = 6;
 const REJECT_TO_CALLER: usize = 7;
 const CANCEL_TO_487: usize = 8;
-
-/// How many calls are kept at most, those that ended in the last 32 s included.
-const MOST: usize = 1 << 18;
 
 /// Steps of a call as branches tell them: CANCEL and the ACK to a refusal have INVITE's.
 const INVITE: u32 = 1;
@@ -78,6 +78,15 @@ enum Course {
 }
 
 impl Habits {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if u32::from(self.reject) + u32::from(self.cancel) > 100 || self.callee_ends > 100 {
+            return Err(Error::Plan(
+                "shares are percents, and those of refused and cancelled calls make 100 at most",
+            ));
+        }
+        Ok(())
+    }
+
     /// The course of call `number`: the shares of all calls are kept over every hundred of them, and mixed within.
     fn course(&self, number: u32) -> Course {
         // 61 and 37 are coprime to 100.
@@ -131,58 +140,38 @@ pub(super) struct Calls {
     pub(super) tally: Tally,
     pub(super) in_flight: u64,
     habits: Habits,
-    /// Callers; as many are called.
-    pairs: u32,
-    calls: Vec<Call>,
-    free: Vec<u32>,
-    serial: u32,
+    /// Calls begun, and so the number of the next.
+    begun: u32,
+    calls: Places<Call>,
 }
 
 impl Calls {
-    pub(super) fn new(habits: Habits, pairs: u32) -> Self {
-        Self {
-            tally: Tally::new(STAGES),
-            in_flight: 0,
-            habits,
-            pairs,
-            calls: Vec::new(),
-            free: Vec::new(),
-            serial: 0,
-        }
+    pub(super) fn new(habits: Habits) -> Self {
+        Self { tally: Tally::new(STAGES), in_flight: 0, habits, begun: 0, calls: Places::default() }
     }
 
-    /// Begins the next call: callers take turns, and in every round each calls another.
+    /// Begins the next call.
     pub(super) fn begin(&mut self, ground: &mut Ground, intended: Instant) {
-        let number = self.serial;
-        self.serial = self.serial.wrapping_add(1);
+        let number = self.begun;
+        self.begun = self.begun.wrapping_add(1);
         self.tally.started();
-        let caller = number % self.pairs;
-        let callee = self.pairs + (caller + number / self.pairs % self.pairs) % self.pairs;
-        if !ground.user(caller).registered {
-            return self.tally.failed("the caller is not registered");
+        let (caller, callee) = ground.pair(number);
+        if let Some(cause) = ground.missing(caller, callee) {
+            return self.tally.failed(cause);
         }
-        if !ground.user(callee).registered {
-            return self.tally.failed("the callee is not registered");
-        }
-        if self.free.is_empty() && self.calls.len() >= MOST {
-            return self.tally.failed("too many calls are kept already");
-        }
-        let place = self.free.pop().unwrap_or(self.calls.len() as u32);
-        let call = Call {
+        let course = self.habits.course(number);
+        let kept = self.calls.keep(number, |place| Call {
             mark: ground.mark(Kind::Call, place, number),
             caller,
             callee,
-            course: self.habits.course(number),
+            course,
             intended,
             calling: Caller::new(ground.now),
             called: Callee::new(ground.now),
             failed: false,
             ended: false,
-        };
-        match self.calls.get_mut(place as usize) {
-            Some(former) => *former = call,
-            None => self.calls.push(call),
-        }
+        });
+        let Some(place) = kept else { return self.tally.failed("too many calls are kept already") };
         self.in_flight += 1;
         self.on(ground, place, Call::invite);
     }
@@ -190,7 +179,7 @@ impl Calls {
     /// A response to a request of ours.
     pub(super) fn response(&mut self, ground: &mut Ground, mark: Mark, step: u32, text: &Text<'_>) {
         let Start::Response { status, line } = text.start else { return };
-        if self.find(mark).is_none() {
+        if self.calls.of(mark).is_none() {
             ground.seen.late += 1;
             return;
         }
@@ -203,40 +192,28 @@ impl Calls {
         });
     }
 
-    /// A request of the network's, which arrived at `socket`.
-    pub(super) fn request(
-        &mut self,
-        ground: &mut Ground,
-        mark: Mark,
-        text: &Text<'_>,
-        socket: u16,
-        from: SocketAddr,
-    ) {
-        let Start::Request { method, uri } = text.start else { return };
-        if self.find(mark).is_none() {
+    /// A request of the network's.
+    pub(super) fn request(&mut self, ground: &mut Ground, mark: Mark, arrival: &Arrival<'_, '_>) {
+        let Arrival { method, text, .. } = *arrival;
+        if self.calls.of(mark).is_none() {
             ground.seen.late += 1;
-            // RFC 3261 §15.1.2: a call that is over is unknown; a BYE that comes again is told the same as before.
+            // A call that is over is unknown; what comes again is told the same as before.
             return match method {
                 "ACK" => {}
-                "BYE" | "CANCEL" => ground.answer(socket, from, text, "200 OK", Some(mark)),
-                _ => {
-                    let line = "481 Call/Transaction Does Not Exist";
-                    ground.answer(socket, from, text, line, Some(mark));
-                }
+                "BYE" | "CANCEL" => arrival.answer(ground, "200 OK"),
+                _ => arrival.answer(ground, "481 Call/Transaction Does Not Exist"),
             };
         }
         // A tag of ours is a letter and the Call-ID.
         if !text.to_tag().is_empty() && text.to_tag().get(1..) != Some(text.call_id) {
             ground.seen.unexpected.count(&format!("{method} to a dialog of nobody's"));
-            let line = "481 Call/Transaction Does Not Exist";
-            return ground.answer(socket, from, text, line, None);
+            return arrival.answer(ground, "481 Call/Transaction Does Not Exist");
         }
-        let arrival = Arrival { method, uri, text, socket, from };
         self.on(ground, mark.place, |call, scene| {
             if text.to_tag().starts_with('o') {
-                call.asked_of_caller(scene, &arrival);
+                call.asked_of_caller(scene, arrival);
             } else {
-                call.asked_of_callee(scene, &arrival);
+                call.asked_of_callee(scene, arrival);
             }
         });
     }
@@ -244,25 +221,28 @@ impl Calls {
     /// A timer of one side's.
     pub(super) fn due(&mut self, ground: &mut Ground, whose: Whose, at: Instant) {
         match whose {
-            Whose::Caller(place) if self.calls[place as usize].calling.wait.due == Some(at) => {
-                if self.calls[place as usize].ended {
-                    self.calls[place as usize].calling.wait.due = None;
-                    self.free.push(place);
-                } else {
-                    self.on(ground, place, Call::caller_due);
+            Whose::Caller(place) => match self.calls.at(place) {
+                Some(call) if call.calling.wait.due == Some(at) => {
+                    if call.ended {
+                        self.calls.forget(place);
+                    } else {
+                        self.on(ground, place, Call::caller_due);
+                    }
                 }
-            }
-            Whose::Callee(place) if self.calls[place as usize].called.wait.due == Some(at) => {
-                self.on(ground, place, Call::callee_due);
-            }
-            Whose::Caller(_) | Whose::Callee(_) | Whose::User(_) => {}
+                _ => {}
+            },
+            Whose::Callee(place) => match self.calls.at(place) {
+                Some(call) if call.called.wait.due == Some(at) => self.on(ground, place, Call::callee_due),
+                _ => {}
+            },
+            Whose::User(_) | Whose::Message(_) | Whose::Subscription(_) => {}
         }
     }
 
     /// Has all calls end early, a thousand a second.
     pub(super) fn hang_up(&mut self, ground: &mut Ground) {
         self.habits.hold = Duration::ZERO;
-        let standing = self.calls.iter_mut().filter(|call| !call.ended);
+        let standing = self.calls.all().filter(|call| !call.ended);
         for (number, call) in standing.enumerate() {
             let at = ground.now + Duration::from_millis(number as u64);
             let callee_ends = call.course == Course::Answered { callee_ends: true };
@@ -277,13 +257,9 @@ impl Calls {
         }
     }
 
-    fn find(&self, mark: Mark) -> Option<&Call> {
-        self.calls.get(mark.place as usize).filter(|call| call.mark == mark && !call.is_forgotten())
-    }
-
     /// Has something happen to a call, and sees whether it is over.
     fn on(&mut self, ground: &mut Ground, place: u32, happen: impl FnOnce(&mut Call, &mut Scene<'_>)) {
-        let Some(call) = self.calls.get_mut(place as usize) else { return };
+        let Some(call) = self.calls.at(place) else { return };
         let scene = &mut Scene { ground, tally: &mut self.tally, habits: self.habits };
         let before = (call.calling.wait.due, call.called.wait.due);
         happen(call, scene);
@@ -307,21 +283,7 @@ impl Calls {
     }
 }
 
-/// A request that has come.
-struct Arrival<'a, 'b> {
-    method: &'a str,
-    uri: &'a str,
-    text: &'a Text<'b>,
-    socket: u16,
-    from: SocketAddr,
-}
-
 impl Call {
-    /// Whether its place is free.
-    fn is_forgotten(&self) -> bool {
-        self.ended && self.calling.wait.due.is_none()
-    }
-
     /// It took another course than planned. Only the first such thing counts.
     fn fail(&mut self, scene: &mut Scene<'_>, cause: &str) {
         if !std::mem::replace(&mut self.failed, true) {
@@ -336,18 +298,10 @@ impl Call {
         }
     }
 
-    /// Whether a request came the way that its route set says: to the socket of `user`, with its contact in the Request-URI
-    /// and nothing but `hop` of that socket in Route.
+    /// Fails if a request to `user` did not come by `hop`, as its route set says.
     fn routed(&mut self, scene: &mut Scene<'_>, arrival: &Arrival<'_, '_>, user: u32, hop: &str) {
-        let Scene { ground, .. } = scene;
-        let expected = words::contact(ground, user);
-        let routed = arrival.socket == ground.socket_of(user)
-            && arrival.uri == expected
-            && arrival.text.routes.len() == 1
-            && words::is_hop(ground, user, hop, arrival.text.routes[0]);
-        if !routed {
-            let what = format!("{} that did not follow its route set", arrival.method);
-            ground.seen.unexpected.count(&what);
+        if !arrival.is_routed(scene.ground, user, hop) {
+            let what = arrival.astray(scene.ground);
             self.fail(scene, &what);
         }
     }

@@ -2,68 +2,18 @@
 
 use super::{
     super::{
-        ground::{Ground, echo, route_line},
-        text::{self, List, Text},
+        arrival::{ORIGINATING, TERMINATING},
+        ground::{Dialog, Ground, echo},
+        text::Text,
     },
     ACK, BYE, CALLEE_BYE, Call, INVITE,
 };
 use std::io::Write;
 
-/// The P-CSCF's part of a user's URI in Path, and in Record-Route towards the caller and the callee.
-pub(super) const PATH: &str = "path";
-pub(super) const ORIGINATING: &str = "orig";
-pub(super) const TERMINATING: &str = "term";
-
-/// What a side needs for requests within the dialog.
-#[derive(Debug, Default)]
-pub(super) struct Dialog {
-    /// Request-URI.
-    pub(super) target: String,
-    /// The Route line, or nothing.
-    pub(super) route: Vec<u8>,
-    /// Values of From and To as this side writes them.
-    pub(super) from: String,
-    pub(super) to: String,
-}
-
-/// The contact URI of a user.
-pub(super) fn contact(ground: &Ground, user: u32) -> String {
-    format!("sip:{}@{}", ground.user(user).name, ground.address_of(user))
-}
-
-/// Whether an element is the URI of `hop` before a user.
-pub(super) fn is_hop(ground: &Ground, user: u32, hop: &str, element: &str) -> bool {
-    let uri = text::uri(element).strip_prefix("sip:").and_then(|rest| rest.strip_prefix(hop));
-    let rest = uri.and_then(|rest| rest.strip_prefix('@')?.strip_prefix(ground.address_of(user)));
-    rest == Some(";lr")
-}
-
-/// The route set beyond the P-CSCF that is ours, which is what that sends on; whether it began with it, as it must.
-pub(super) fn beyond<'a>(
-    ground: &Ground,
-    user: u32,
-    hop: &str,
-    set: impl Iterator<Item = &'a str>,
-) -> (bool, List<'a>) {
-    let mut set: List<'a> = set.collect();
-    let own = set.first().is_some_and(|first| is_hop(ground, user, hop, first));
-    if own {
-        set.remove(0);
-    }
-    (own, set)
-}
-
 /// The first octets of a request.
 fn head(ground: &Ground, method: &str, uri: &str, user: u32, call: &Call, step: u32, out: &mut Vec<u8>) {
     let (local, branch) = (ground.address_of(user), call.mark.branch(step));
     let _ = write!(out, "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch={branch};rport\r\n");
-}
-
-fn service_route(ground: &Ground, user: u32, out: &mut Vec<u8>) {
-    let route = &ground.user(user).service_route;
-    if !route.is_empty() {
-        let _ = write!(out, "Route: {route}\r\n");
-    }
 }
 
 fn with_sdp(ground: &Ground, out: &mut Vec<u8>) {
@@ -84,7 +34,7 @@ impl Call {
         let (caller, callee) = (&ground.user(self.caller).name, &ground.user(self.callee).name);
         let local = ground.address_of(self.caller);
         head(ground, "INVITE", &format!("sip:{callee}@{domain}"), self.caller, self, INVITE, out);
-        service_route(ground, self.caller, out);
+        ground.write_service_route(self.caller, out);
         let _ = write!(
             out,
             "Record-Route: <sip:{ORIGINATING}@{local};lr>\r\nMax-Forwards: 70\r\n\
@@ -103,7 +53,7 @@ impl Call {
         let domain = &ground.domain;
         let (caller, callee) = (&ground.user(self.caller).name, &ground.user(self.callee).name);
         head(ground, method, &format!("sip:{callee}@{domain}"), self.caller, self, INVITE, out);
-        service_route(ground, self.caller, out);
+        ground.write_service_route(self.caller, out);
         let _ =
             write!(out, "Max-Forwards: 70\r\nFrom: <sip:{caller}@{domain}>;tag={}\r\n", self.caller_tag());
         if to.is_empty() {
@@ -133,36 +83,16 @@ impl Call {
         out.extend_from_slice(EMPTY);
     }
 
-    /// The caller's side of the dialog, from a 2xx (RFC 3261 §12.1.2); whether its route set begins with the P-CSCF's.
-    pub(super) fn caller_dialog(&self, ground: &Ground, text: &Text<'_>) -> (bool, Dialog) {
-        let (own, set) = beyond(ground, self.caller, ORIGINATING, text.record_routes.iter().rev().copied());
-        let mut route = Vec::new();
-        route_line(set.into_iter(), &mut route);
-        let dialog = Dialog {
-            target: text::uri(text.contact).to_owned(),
-            route,
-            from: text.from.to_owned(),
-            to: text.to.to_owned(),
-        };
-        (own, dialog)
-    }
-
     /// The callee's side of the dialog, from the INVITE (RFC 3261 §12.1.1). Its own P-CSCF is not in the set yet.
     pub(super) fn callee_dialog(&self, text: &Text<'_>) -> Dialog {
-        let mut route = Vec::new();
-        route_line(text.record_routes.iter().copied(), &mut route);
-        Dialog {
-            target: text::uri(text.contact).to_owned(),
-            route,
-            from: format!("{};tag=t{}", text.to, self.mark),
-            to: text.from.to_owned(),
-        }
+        let from = format!("{};tag=t{}", text.to, self.mark);
+        Dialog::new(text, text.record_routes.iter().copied(), from, text.from.to_owned())
     }
 
     /// What all the callee's responses to an INVITE have in common, and what those have that make a dialog.
     pub(super) fn callee_echo(&self, ground: &Ground, text: &Text<'_>) -> (Vec<u8>, Vec<u8>) {
         let (mut shared, mut dialog) = (Vec::with_capacity(512), Vec::with_capacity(512));
-        echo(&mut shared, text, Some(self.mark));
+        echo(&mut shared, text);
         let (name, local) = (&ground.user(self.callee).name, ground.address_of(self.callee));
         let _ = write!(dialog, "Record-Route: <sip:{TERMINATING}@{local};lr>");
         for element in &text.record_routes {

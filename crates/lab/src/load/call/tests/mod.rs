@@ -1,133 +1,23 @@
 //! Calls through a small S-CSCF in virtual time.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../../../tests/load_scscf/mod.rs"]
-mod scscf;
-
 use super::*;
 use crate::load::{
-    Count, Plan,
-    engine::{Engine, Procedure},
+    Count,
+    ground::Seen,
+    mix::Procedure,
+    tests::{HOP, Loss, PROXY, Scscf, World, tampering, usual},
 };
-use scscf::Scscf;
 use std::collections::BTreeMap;
 
-const PROXY: ([u8; 4], u16) = ([127, 0, 0, 1], 5060);
-const HOP: Duration = Duration::from_millis(1);
-
-/// Whether the datagram of that number is lost.
-type Loss = Box<dyn Fn(u64) -> bool>;
-
-/// Sockets, the network between them, and the clock.
-struct World {
-    engine: Engine,
-    scscf: Scscf,
-    sockets: Vec<SocketAddr>,
-    under_way: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
-    number: u64,
-    lose: Loss,
-}
-
 impl World {
-    fn new(pairs: u32, habits: Habits, scscf: Scscf) -> Self {
-        let sockets: Vec<SocketAddr> = (6000..6004).map(|port| ([127, 0, 0, 1], port).into()).collect();
-        let plan = Plan { users: pairs, ..Plan::new(PROXY.into()) };
-        let ground = Ground::new(&plan, &sockets, true);
-        let mut world = Self {
-            engine: Engine::new(ground, Calls::new(habits, pairs)),
-            scscf,
-            sockets,
-            under_way: BTreeMap::new(),
-            number: 0,
-            lose: Box::new(|_| false),
-        };
-        for _ in 0..2 * pairs {
-            let now = world.engine.ground.now;
-            world.engine.start(Procedure::Register, now);
-        }
-        world.run();
-        assert_eq!(world.engine.registrations.registered, 2 * u64::from(pairs));
-        world.engine.tallies().into_iter().for_each(|tally| drop(tally.measure()));
-        world
+    fn call(self, calls: u32) -> Self {
+        self.start(Procedure::Call, calls)
     }
 
-    fn post(&mut self, from: SocketAddr, to: SocketAddr, octets: Vec<u8>) {
-        self.number += 1;
-        if !(self.lose)(self.number) {
-            let at = self.engine.ground.now + HOP;
-            self.under_way.insert((at, self.number), (from, to, octets));
-        }
+    fn calls(self) -> (Count, Seen) {
+        self.count(Procedure::Call)
     }
-
-    fn collect(&mut self) {
-        let mut outbox = std::mem::take(&mut self.engine.ground.outbox);
-        let mut letters = Vec::new();
-        outbox.drain(|from, to, octets| letters.push((from, to, octets.to_vec())));
-        for (from, to, octets) in letters {
-            self.post(self.sockets[usize::from(from)], to, octets);
-        }
-    }
-
-    /// One moment further; `false` when nothing is left to happen.
-    fn step(&mut self) -> bool {
-        self.collect();
-        let letter = self.under_way.keys().next().map(|(at, _)| *at);
-        let Some(at) = [letter, self.engine.ground.timers.next()].into_iter().flatten().min() else {
-            return false;
-        };
-        self.engine.ground.now = at.max(self.engine.ground.now);
-        if letter == Some(at) {
-            let (_, (from, to, octets)) = self.under_way.pop_first().unwrap();
-            match self.sockets.iter().position(|socket| *socket == to) {
-                Some(socket) => self.engine.hear(socket as u16, from, &octets),
-                None => {
-                    assert_eq!(to, PROXY.into(), "nobody is there");
-                    for (to, octets) in self.scscf.hear(from, &octets) {
-                        self.post(PROXY.into(), to, octets);
-                    }
-                }
-            }
-        } else {
-            self.engine.expire();
-        }
-        true
-    }
-
-    /// Until nothing is under way.
-    fn run(&mut self) {
-        self.collect();
-        while self.engine.in_flight() > 0 || !self.under_way.is_empty() {
-            assert!(self.step(), "something is under way, and nothing is due");
-            self.collect();
-        }
-    }
-
-    /// Calls, one each 10 ms.
-    fn call(mut self, calls: u32) -> Self {
-        for _ in 0..calls {
-            let at = self.engine.ground.now + 10 * HOP;
-            self.engine.ground.timers.set(at, Whose::User(0));
-            while self.engine.ground.now < at {
-                self.step();
-            }
-            self.engine.start(Procedure::Call, at);
-        }
-        self.run();
-        self
-    }
-
-    fn count(self) -> (Count, crate::load::ground::Seen) {
-        (self.engine.calls.tally.count(Duration::from_secs(1)), self.engine.ground.seen)
-    }
-}
-
-fn usual() -> Scscf {
-    Scscf::new(PROXY.into())
-}
-
-/// A network that changes or drops (with an empty text) what it sends on.
-fn tampering(tamper: impl FnMut(String) -> String + Send + 'static) -> Scscf {
-    usual().tampering(tamper)
 }
 
 const MIXED: Habits = Habits {
@@ -140,7 +30,7 @@ const MIXED: Habits = Habits {
 
 #[test]
 fn calls_take_their_courses_and_every_stage_is_measured() {
-    let (count, seen) = World::new(7, MIXED, usual()).call(200).count();
+    let (count, seen) = World::new(7, MIXED, usual()).call(200).calls();
     assert_eq!((count.started, count.succeeded, count.failed), (200, 200, 0), "{count:?}");
     let courses = BTreeMap::from([("answered", 140), ("cancelled", 20), ("rejected", 40)]);
     assert_eq!(count.courses, courses);
@@ -174,7 +64,7 @@ fn both_sides_hang_up_in_their_share_even_at_once() {
             }
             text
         });
-        let (count, unexpected) = world.call(300).count();
+        let (count, unexpected) = world.call(300).calls();
         assert_eq!((count.succeeded, count.retransmissions), (300, 0), "{count:?} {unexpected:?}");
         let byes: Vec<bool> = seen.iter().collect();
         let to_callers = byes.iter().filter(|to| **to).count();
@@ -185,13 +75,11 @@ fn both_sides_hang_up_in_their_share_even_at_once() {
 #[test]
 fn in_every_round_a_caller_calls_another() {
     let mut world = World::new(3, Habits::default(), usual());
-    let mut pairs = Vec::new();
     for _ in 0..9 {
         let now = world.engine.ground.now;
         world.engine.start(Procedure::Call, now);
-        let call = &world.engine.calls.calls[world.engine.calls.calls.len() - 1];
-        pairs.push((call.caller, call.callee));
     }
+    let mut pairs: Vec<_> = world.engine.calls.calls.all().map(|call| (call.caller, call.callee)).collect();
     pairs.sort_unstable();
     pairs.dedup();
     assert_eq!(pairs.len(), 9, "{pairs:?}");
@@ -214,7 +102,7 @@ fn what_is_lost_is_sent_again_and_no_failure() {
     for (what, lost) in losses {
         let mut world = World::new(10, MIXED, usual());
         world.lose = lost;
-        let (count, seen) = world.call(100).count();
+        let (count, seen) = world.call(100).calls();
         assert_eq!((count.succeeded, count.failed), (100, 0), "{what} lost: {:?}", count.failures);
         assert!(count.retransmissions > 0 && seen.repeated > 0, "{what} lost: {count:?} {seen:?}");
         assert!(seen.unexpected.0.is_empty(), "{what} lost: {seen:?}");
@@ -235,7 +123,7 @@ fn any_one_datagram_may_be_lost() {
         for lost in 1..16 {
             let mut world = World::new(1, habits, usual());
             world.lose = Box::new(move |number| number == before + lost);
-            let (count, seen) = world.call(1).count();
+            let (count, seen) = world.call(1).calls();
             assert_eq!((count.succeeded, count.failed), (1, 0), "{lost} lost of {habits:?}: {count:?}");
             assert!(seen.unexpected.0.is_empty(), "{lost} lost of {habits:?}: {seen:?}");
         }
@@ -247,7 +135,7 @@ fn silence_is_told_by_where_it_fell() {
     let silent = |what: &'static str| {
         let scscf = tampering(move |text| if text.starts_with(what) { String::new() } else { text });
         let habits = Habits { callee_ends: 0, ..Habits::default() };
-        World::new(1, habits, scscf).call(1).count().0
+        World::new(1, habits, scscf).call(1).calls().0
     };
     let cause = |count: &Count| count.failures.keys().next().cloned().unwrap_or_default();
     let count = silent("INVITE");
@@ -261,7 +149,7 @@ fn silence_is_told_by_where_it_fell() {
         let ends = text.starts_with("SIP/2.0 2") && text.contains(" INVITE\r\n");
         if ends { String::new() } else { text }
     });
-    let (count, _) = World::new(1, Habits::default(), scscf).call(1).count();
+    let (count, _) = World::new(1, Habits::default(), scscf).call(1).calls();
     assert_eq!((count.unanswered, count.failed), (1, 1), "{count:?}");
     assert!(
         ["INVITE: no final response", "200 to INVITE: no ACK"].contains(&cause(&count).as_str()),
@@ -299,7 +187,7 @@ fn a_refusal_by_the_network_is_a_failure_with_its_words() {
         assert_eq!(acks, 1, "every copy of a refusal is acknowledged");
     }
     assert_eq!(world.engine.in_flight(), 0);
-    let (count, seen) = world.count();
+    let (count, seen) = world.calls();
     assert_eq!((count.failures["INVITE: 503 Service Unavailable"], seen.repeated), (1, 1));
 }
 
@@ -312,7 +200,7 @@ fn replaced(start: &'static str, from: &'static str, to: &'static str) -> Scscf 
 fn what_leaves_its_route_set_is_a_failure() {
     let habits = Habits { callee_ends: 0, hold: 10 * HOP, ..Habits::default() };
     let failed = |scscf: Scscf, cause: &str| {
-        let (count, seen) = World::new(2, habits, scscf).call(1).count();
+        let (count, seen) = World::new(2, habits, scscf).call(1).calls();
         assert_eq!(count.failed, 1, "{cause}: {count:?}");
         assert_eq!(count.failures.get(cause), Some(&1), "{cause}: {count:?}");
         assert_eq!(seen.unexpected.0.get(cause), Some(&1), "{cause}: {seen:?}");
@@ -343,10 +231,10 @@ fn a_release_by_the_network_is_told_with_its_reason() {
     let mut world = World::new(1, habits, usual());
     let now = world.engine.ground.now;
     world.engine.start(Procedure::Call, now);
-    while !world.engine.calls.calls[0].called.is_up() {
+    while !world.engine.calls.calls.at(0).unwrap().called.is_up() {
         world.step();
     }
-    let mark = world.engine.calls.calls[0].mark;
+    let mark = world.engine.calls.calls.at(0).unwrap().mark;
     for (side, socket) in [('o', 0), ('t', 2)] {
         let bye = format!(
             "BYE sip:x@127.0.0.1:6000 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bKown{side}\r\n\
@@ -366,7 +254,7 @@ fn a_release_by_the_network_is_told_with_its_reason() {
         "{answers:?}"
     );
     assert_eq!((answers.len(), world.engine.in_flight()), (2, 0));
-    let (count, seen) = world.count();
+    let (count, seen) = world.calls();
     let cause = "released by the network: SIP;cause=480;text=\"Temporarily Unavailable\"";
     assert_eq!((count.failed, count.failures[cause]), (1, 1));
     assert_eq!(seen.unexpected.0["BYE of the network's own"], 2);
@@ -425,19 +313,20 @@ fn calls_that_stand_are_ended_early_and_in_order() {
     let stopped = world.engine.ground.now;
     world.run();
     assert!(world.engine.ground.now - stopped < Duration::from_secs(1));
-    let (count, seen) = world.count();
+    let (count, seen) = world.calls();
     assert_eq!((count.succeeded, count.failed), (100, 0), "{count:?} {seen:?}");
 }
 
 #[test]
 fn places_are_used_again_after_a_while() {
     let mut world = World::new(2, Habits::default(), usual()).call(50);
-    let kept = world.engine.calls.calls.len();
+    let (used, free) = world.engine.calls.calls.used();
+    assert!(free == 0 && used > 10);
     while world.step() {}
-    assert_eq!(world.engine.calls.free.len(), kept, "Timer D is over");
+    assert_eq!(world.engine.calls.calls.used(), (used, used), "Timer D is over");
     let world = world.call(50);
-    assert_eq!(world.engine.calls.calls.len(), kept);
-    let (count, seen) = world.count();
+    assert_eq!(world.engine.calls.calls.used().0, used);
+    let (count, seen) = world.calls();
     assert_eq!((count.succeeded, seen.late), (100, 0), "{count:?} {seen:?}");
 }
 
@@ -449,11 +338,21 @@ fn messages_are_sip_to_rsip_too() {
         text
     });
     let habits = Habits { reject: 30, cancel: 30, ..MIXED };
-    let (count, _) = World::new(2, habits, scscf).call(20).count();
+    let (count, _) = World::new(2, habits, scscf).call(20).calls();
     assert_eq!(count.succeeded, 20, "{count:?}");
     for text in texts {
         let read = rsip::SipMessage::try_from(text.as_bytes());
         assert!(read.is_ok(), "{read:?}\n{text}");
         assert!(text.len() < 1200, "{} octets would not go by UDP through another proxy", text.len());
     }
+}
+
+#[test]
+fn a_call_that_has_ended_keeps_little() {
+    // One of 1,100 calls a second is kept for 32 s after its end.
+    assert!(size_of::<Call>() <= 320, "{}", size_of::<Call>());
+    let mut world = World::new(2, Habits::default(), usual()).call(3);
+    assert!(
+        world.engine.calls.calls.all().all(|call| !call.calling.keeps_more() && !call.called.keeps_more())
+    );
 }
