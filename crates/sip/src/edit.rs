@@ -3,7 +3,6 @@
 use crate::{
     Headers, Name, Request, Response, Uri,
     builder::{Body, Raw},
-    header::via,
     headers::{Index, Line, Span, Start, Tag},
     lexis, parse,
 };
@@ -11,7 +10,6 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use std::{
     fmt::Display,
-    net::IpAddr,
     sync::{Arc, OnceLock},
 };
 
@@ -167,33 +165,6 @@ impl Edit {
                 line[colon..].trim_ascii()
             }
         }
-    }
-
-    /// RFC 3261 §18.2.1, RFC 3581 §4: writes where the request came from into its top Via, `received` when sent-by does
-    /// not say so or `rport` is given, `rport` when given. Other values and parameters stay as they came.
-    pub fn top_via_received(&mut self, ip: IpAddr, rport: Option<u16>) {
-        let Some(at) = self.first(Name::Via) else { return };
-        let value = self.value_octets(self.slots[at]);
-        let Ok(text) = std::str::from_utf8(value) else { return };
-        let (top, rest) = match lexis::find_separator(text.as_bytes(), 0, b',') {
-            Some(comma) => (&text[..comma], &text[comma..]),
-            None => (text, ""),
-        };
-        let top = lexis::unfold(lexis::trim(top));
-        let Ok(spans) = via::scan(&top) else { return };
-        let (from, to) = spans.host();
-        let host = top[from..to].trim_start_matches('[').trim_end_matches(']');
-        let mut params = crate::Params::parse(&top[spans.params()..]).unwrap_or_default();
-        params.remove("received");
-        let says_so = host.parse::<IpAddr>().is_ok_and(|host| host == ip);
-        if !says_so || rport.is_some() {
-            params.insert("received", &ip.to_string());
-        }
-        if let Some(port) = rport {
-            params.insert("rport", &port.to_string());
-        }
-        let value = format!("{}{params}{rest}", &top[..spans.params()].trim_end());
-        self.set_octets(at, Name::Via, Some(value.into_bytes()));
     }
 
     /// Replaces the body with Content-Type and Content-Length.

@@ -27,6 +27,7 @@ pub mod reginfo;
 pub mod session_timer;
 mod start_line;
 pub mod status;
+mod top_via;
 pub mod transaction;
 pub mod uri;
 pub mod validate;

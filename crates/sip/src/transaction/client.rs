@@ -7,7 +7,7 @@ use super::slots::SlotRef;
 use super::step::{Fate, Step};
 use super::timers::{Tick, Timer};
 use super::{ClientId, Flow, Gone, Output, Table, ViaTemplate};
-use crate::{Method, Name, Request, Response};
+use crate::{Method, Request, Response};
 
 pub(super) struct Client {
     id: ClientId,
@@ -245,7 +245,5 @@ impl ClientMachine {
 fn with_via(request: &Request, flow: &Flow, via: &ViaTemplate, branch: &Branch) -> Request {
     let rport = if via.rport { ";rport" } else { "" };
     let transport = flow.transport.as_str();
-    let mut edit = request.edit();
-    edit.push_top(Name::Via, format_args!("SIP/2.0/{transport} {};branch={branch}{rport}", via.sent_by));
-    edit.finish()
+    Request(request.with_top_via(format_args!("SIP/2.0/{transport} {};branch={branch}{rport}", via.sent_by)))
 }
