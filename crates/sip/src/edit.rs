@@ -2,9 +2,10 @@
 
 use crate::{
     Headers, Name, Request, Response, Uri,
-    builder::{Body, Raw},
+    builder::Body,
     headers::{Index, Line, Span, Start, Tag},
     lexis, parse,
+    raw::Raw,
 };
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -31,7 +32,7 @@ struct Slot {
 #[derive(Clone, Copy)]
 enum Source {
     Kept(u16),
-    Fresh(u32, u32),
+    Fresh(u16),
 }
 
 impl Edit {
@@ -47,9 +48,12 @@ impl Edit {
     }
 
     fn fresh(&mut self, name: Name, value: impl Display) -> Slot {
-        let from = self.fresh.0.len() as u32;
-        self.fresh.line(name.as_str(), value);
-        Slot { name: Some(name), line: Source::Fresh(from, self.fresh.0.len() as u32) }
+        self.fresh.line(name, value);
+        self.last_fresh(name)
+    }
+
+    fn last_fresh(&self, name: Name) -> Slot {
+        Slot { name: Some(name), line: Source::Fresh(self.fresh.all().len() as u16 - 1) }
     }
 
     fn first(&self, name: Name) -> Option<usize> {
@@ -141,10 +145,8 @@ impl Edit {
     fn set_octets(&mut self, at: usize, name: Name, value: Option<Vec<u8>>) {
         match value.filter(|value| !value.is_empty()) {
             Some(value) => {
-                let from = self.fresh.0.len() as u32;
                 self.fresh.octets(name, &value);
-                self.slots[at] =
-                    Slot { name: Some(name), line: Source::Fresh(from, self.fresh.0.len() as u32) };
+                self.slots[at] = self.last_fresh(name);
             }
             None => {
                 self.slots.remove(at);
@@ -156,14 +158,14 @@ impl Edit {
         &self.source.index.lines[usize::from(i)]
     }
 
+    fn written(&self, i: u16) -> &Line {
+        &self.fresh.all()[usize::from(i)]
+    }
+
     fn value_octets(&self, slot: Slot) -> &[u8] {
         match slot.line {
             Source::Kept(i) => self.source.octets(self.kept(i).value_span()),
-            Source::Fresh(from, to) => {
-                let line = &self.fresh.0[from as usize..to as usize];
-                let colon = memchr::memchr(b':', line).map_or(0, |colon| colon + 1);
-                line[colon..].trim_ascii()
-            }
+            Source::Fresh(i) => self.fresh.at(self.written(i).value_span()),
         }
     }
 
@@ -187,8 +189,9 @@ impl Edit {
 
     /// Writes octets and index together: lines that are kept need not be read again.
     fn write(&self) -> Result<Headers, parse::Fault> {
+        self.fresh.check()?;
         let source = &self.source;
-        let mut out = Vec::with_capacity(source.bytes.len() + self.fresh.0.len() + 64);
+        let mut out = Vec::with_capacity(source.bytes.len() + self.fresh.len() + 64);
         let first_line = source.index.lines.first().map_or(source.index.head_end, |line| line.start);
         let (start, uri) = match (&source.index.start, &self.uri) {
             (Start::Request { method, uri: (from, to) }, Some(uri)) => {
@@ -208,7 +211,7 @@ impl Edit {
         for slot in &self.slots {
             let mut line = match slot.line {
                 Source::Kept(i) => *self.kept(i),
-                Source::Fresh(from, to) => parse::fresh_line(&self.fresh.0[from as usize..to as usize])?,
+                Source::Fresh(i) => *self.written(i),
             };
             line.start = at;
             at += u32::from(line.len);
@@ -242,9 +245,9 @@ impl Edit {
                     out.extend_from_slice(run.map_or(&[], |span| source.octets(span)));
                     run = Some(self.kept(i).span());
                 }
-                (Source::Fresh(from, to), _) => {
+                (Source::Fresh(i), _) => {
                     out.extend_from_slice(run.take().map_or(&[], |span| source.octets(span)));
-                    out.extend_from_slice(&self.fresh.0[from as usize..to as usize]);
+                    out.extend_from_slice(self.fresh.at(self.written(i).span()));
                 }
             }
         }

@@ -22,6 +22,7 @@ pub mod name;
 mod parse;
 pub mod preferences;
 pub mod proxy;
+mod raw;
 mod refusal;
 pub mod reginfo;
 pub mod session_timer;

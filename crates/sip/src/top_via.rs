@@ -3,21 +3,21 @@
 
 use crate::{
     Headers, Name, Request,
-    builder::Raw,
     header::{params, via},
     headers::{Index, Line, Span, Tag},
-    lexis, parse,
+    lexis,
+    raw::Raw,
 };
 use bytes::Bytes;
 use smallvec::SmallVec;
-use std::{fmt::Display, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, fmt::Write, net::IpAddr, sync::Arc};
 
 impl Headers {
     /// The same with another Via above all others; of a message without any, above everything.
-    pub(crate) fn with_top_via(&self, via: impl Display) -> Self {
-        let mut raw = Raw(Vec::with_capacity(160));
-        raw.line(Name::Via.as_str(), via);
-        self.spliced(self.first_via().map_or(0, |(at, _)| at), false, &raw.0)
+    pub(crate) fn with_top_via(&self, via: &str) -> Self {
+        let mut raw = Raw::lines(160);
+        raw.line(Name::Via, via);
+        self.spliced(self.first_via().map_or(0, |(at, _)| at), false, &raw)
     }
 
     /// The same without the first Via value, and without its line if there is no other in it.
@@ -32,7 +32,7 @@ impl Headers {
                 raw.octets(Name::Via, rest);
             }
         }
-        self.spliced(at, true, &raw.0)
+        self.spliced(at, true, &raw)
     }
 
     fn with_source(&self, ip: IpAddr, rport: Option<u16>) -> Option<Self> {
@@ -49,29 +49,42 @@ impl Headers {
         let says_so = host.parse::<IpAddr>().is_ok_and(|host| host == ip);
         let (before, params) = top.split_at(spans.params());
 
-        let mut raw = Raw(Vec::with_capacity(text.len() + 80));
-        raw.line(Name::Via.as_str(), before.trim_end());
+        let mut value = String::with_capacity(text.len() + 80);
+        value.push_str(before.trim_end());
         let mut unfilled = rport;
-        for (name, value) in params::pairs(params) {
-            match value {
-                _ if name.eq_ignore_ascii_case("received") => {}
-                _ if name.eq_ignore_ascii_case("rport") && rport.is_some() => {
-                    if let Some(port) = unfilled.take() {
-                        raw.extend_last(format_args!(";{name}={port}"));
-                    }
-                }
-                Some(value) => raw.extend_last(format_args!(";{name}={value}")),
-                None => raw.extend_last(format_args!(";{name}")),
+        for (name, old) in params::pairs(params) {
+            if name.eq_ignore_ascii_case("received") {
+                continue;
+            }
+            // Writing into a String cannot fail.
+            if rport.is_some() && name.eq_ignore_ascii_case("rport") {
+                let _ = unfilled.take().map_or(Ok(()), |port| write!(value, ";{name}={port}"));
+                continue;
+            }
+            value.push(';');
+            value.push_str(name);
+            if let Some(old) = old {
+                value.push('=');
+                value.push_str(old);
             }
         }
         if !says_so || rport.is_some() {
-            raw.extend_last(format_args!(";received={ip}"));
+            let _ = write!(value, ";received={ip}");
         }
-        if let Some(port) = unfilled {
-            raw.extend_last(format_args!(";rport={port}"));
+        let _ = unfilled.map_or(Ok(()), |port| write!(value, ";rport={port}"));
+        value.push_str(others);
+        let mut raw = Raw::lines(text.len() + 80);
+        raw.octets(Name::Via, value.as_bytes());
+        Some(self.spliced(at, true, &raw))
+    }
+
+    /// The branch of the top Via.
+    pub(crate) fn top_branch(&self) -> Option<Cow<'_, str>> {
+        let (_, line) = self.first_via()?;
+        match self.value(line)? {
+            Cow::Borrowed(text) => branch(text).map(Cow::Borrowed),
+            Cow::Owned(text) => branch(&text).map(|branch| Cow::Owned(branch.to_owned())),
         }
-        raw.extend_last(format_args!("{others}"));
-        Some(self.spliced(at, true, &raw.0))
     }
 
     fn first_via(&self) -> Option<(usize, &Line)> {
@@ -79,13 +92,14 @@ impl Headers {
     }
 
     /// Puts `fresh`, a line or nothing, where line `at` begins; that one stays below it or goes.
-    fn spliced(&self, at: usize, replace: bool, fresh: &[u8]) -> Self {
+    fn spliced(&self, at: usize, replace: bool, fresh: &Raw) -> Self {
         let known = &*self.index;
-        let fresh_line = if fresh.is_empty() { None } else { parse::fresh_line(fresh).ok() };
-        if fresh_line.is_none() && !fresh.is_empty() {
+        if fresh.check().is_err() {
             // A line beyond every limit: the message stays as it is.
             return self.clone();
         }
+        let fresh_line = fresh.all().first();
+        let fresh = fresh_line.map_or(&[][..], |line| fresh.at(line.span()));
         let begin = known.lines.get(at).map_or(known.head_end, |line| line.start);
         let gone = known.lines.get(at).filter(|_| replace).map_or(0, |line| u32::from(line.len));
         let (resume, length) = (begin + gone, fresh.len() as u32);
@@ -98,7 +112,7 @@ impl Headers {
         let span = |(from, to): Span| (moved(from), moved(to));
         let mut lines = SmallVec::with_capacity(known.lines.len() + 1);
         lines.extend_from_slice(&known.lines[..at.min(known.lines.len())]);
-        lines.extend(fresh_line.map(|line| Line { start: begin, ..line }));
+        lines.extend(fresh_line.map(|line| Line { start: begin, ..*line }));
         let below = known.lines.iter().skip(at + usize::from(replace));
         lines.extend(below.map(|line| Line { start: moved(line.start), ..*line }));
         let tag = |tag: &Tag| match tag {
@@ -119,6 +133,15 @@ impl Headers {
         };
         Self { bytes: Bytes::from(out), index: Arc::new(index) }
     }
+}
+
+fn branch(line: &str) -> Option<&str> {
+    let end = lexis::find_separator(line.as_bytes(), 0, b',').unwrap_or(line.len());
+    let top = lexis::trim(&line[..end]);
+    let spans = via::scan(top).ok()?;
+    let (_, value) =
+        params::pairs(&top[spans.params()..]).find(|(name, _)| name.eq_ignore_ascii_case("branch"))?;
+    value.map(params::bare)
 }
 
 impl Request {
@@ -187,6 +210,7 @@ mod tests {
                 let twice = request.with_top_via(value).without_top_via();
                 assert_eq!(twice.bytes, *request.as_bytes());
                 assert!(twice.all().eq(request.all()));
+                assert_eq!(request.top_branch().as_deref(), request.via().branch());
                 let received = request.received_from("192.0.2.9".parse().unwrap(), Some(5099));
                 assert!(request.vias().skip(1).eq(received.vias().skip(1)));
                 assert_eq!((received.to_tag(), received.body()), (Some("t"), &b"body"[..]));

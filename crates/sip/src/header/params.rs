@@ -113,7 +113,7 @@ pub(crate) fn pairs(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     Pairs(text)
 }
 
-fn bare(value: &str) -> &str {
+pub(crate) fn bare(value: &str) -> &str {
     value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value)
 }
 

@@ -144,7 +144,7 @@ impl Table {
     }
 
     fn client_of(&self, response: &Response) -> Option<SlotRef> {
-        let named = self.keys.client(response.via().branch()?)?;
+        let named = self.keys.client(&response.top_branch()?)?;
         let wanted = response.cseq().method;
         let slot = if wanted == Method::Cancel { *self.cancels.get(&named)? } else { named };
         let method = match &self.clients.get(slot)?.machine {
@@ -245,5 +245,11 @@ impl ClientMachine {
 fn with_via(request: &Request, flow: &Flow, via: &ViaTemplate, branch: &Branch) -> Request {
     let rport = if via.rport { ";rport" } else { "" };
     let transport = flow.transport.as_str();
-    Request(request.with_top_via(format_args!("SIP/2.0/{transport} {};branch={branch}{rport}", via.sent_by)))
+    let mut value = String::with_capacity(128);
+    for piece in ["SIP/2.0/", transport, " ", &via.sent_by, ";branch="] {
+        value.push_str(piece);
+    }
+    branch.write(&mut value);
+    value.push_str(rport);
+    Request(request.with_top_via(&value))
 }
