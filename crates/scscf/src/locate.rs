@@ -8,8 +8,8 @@ use sip::{Method, Name, NameAddr, Request, Scheme, Status, Uri};
 pub enum Located {
     /// To this private user identity.
     User(Impi),
-    /// To whoever registered this public user identity: the directory knows. A telephone number in a SIP URI may be known
-    /// as a tel URI only.
+    /// To whoever registered this public user identity: the directory knows. If not by that, then by the other one: a
+    /// telephone number in a SIP URI may be known as a tel URI only, and who is to be served may have asserted two.
     Identity(Impu, Option<Impu>),
     /// To the S-CSCF itself.
     Ourselves,
@@ -48,7 +48,11 @@ pub fn locate(request: &Request, policy: &Policy) -> Result<Located, Rejection> 
         for name in [Name::PServedUser, Name::PAssertedIdentity] {
             let named = request.addresses(name).map_err(malformed(name.as_str()))?;
             if let Some(served) = named.first() {
-                return Ok(identified(&served.uri));
+                let other = named.get(1).map(|other| Impu::of(&other.uri));
+                return Ok(Located::Identity(
+                    Impu::of(&served.uri),
+                    other.or_else(|| crate::user::number_in(&served.uri)),
+                ));
             }
         }
     }
@@ -150,6 +154,9 @@ mod tests {
         assert_eq!(find("INVITE sip:u@h", &format!("{to}{served}")), Ok(identity("sip:a@h")));
         let asserted = "Route: <sip:scscf.h;lr;orig>\r\nP-Asserted-Identity: <sip:b@h>\r\n";
         assert_eq!(find("INVITE sip:u@h", &format!("{to}{asserted}")), Ok(identity("sip:b@h")));
+        let two = "Route: <sip:scscf.h;lr;orig>\r\nP-Asserted-Identity: <sip:b@h>, <tel:+1-5>\r\n";
+        let both = Located::Identity(Impu::parse("sip:b@h").unwrap(), Impu::parse("tel:+15"));
+        assert_eq!(find("INVITE sip:u@h", &format!("{to}{two}")), Ok(both));
         assert_eq!(find("OPTIONS urn:service:sos", to).unwrap_err().status, Status::UNSUPPORTED_URI_SCHEME);
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Initial {
     pub(crate) timer: Asked,
     /// Priority of the last criterion that was met.
     pub(crate) last: Option<u32>,
+    /// A server returned it: it is a further passage of a request that came before.
+    pub(crate) returned: bool,
     pub(crate) stage: Stage,
 }
 
@@ -196,6 +198,7 @@ impl User {
             timer,
             criteria,
             last: Some(link.last),
+            returned: true,
             stage: Stage::Onward,
         };
         if initial.is_terminating() && !self.is_for(&initial.served, initial.onward.uri()) {

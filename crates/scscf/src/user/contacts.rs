@@ -39,7 +39,7 @@ impl User {
         if *relay.request.method() == Method::Subscribe && !gruu {
             let why = "no application server takes this event package, and the S-CSCF does not offer it";
             return Err(Rejection::new(Status::BAD_EVENT, "TS 24.229 §5.4.2.1.1", why)
-                .with(crate::Remedy::AllowEvents("reg")));
+                .with(crate::Remedy::AllowEvents(super::subscribe::offered(&step.policy.reg_event))));
         }
         let candidates = self.candidates(&initial.served, &initial.onward, step)?;
         let preferences = Preferences::of(&relay.request)

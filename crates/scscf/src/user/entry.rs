@@ -3,7 +3,7 @@
 use crate::event::Source;
 use crate::token::TokenKind;
 use crate::{Impi, Policy, Rejection};
-use sip::{Request, Status, Uri, proxy};
+use sip::{Name, Request, Status, Uri, proxy};
 
 const CLAUSE: &str = "TS 24.229 §5.4.3.1";
 
@@ -22,7 +22,17 @@ pub(crate) enum Entry {
     Terminating,
 }
 
-/// Reads how the request came, and takes our own Route off it (RFC 3261 §16.4).
+/// What only the trust domain may say (TS 24.229 §4.4).
+const FOR_THE_TRUSTED: [Name; 6] = [
+    Name::PAssertedIdentity,
+    Name::PAssertedService,
+    Name::PServedUser,
+    Name::PAccessNetworkInfo,
+    Name::PChargingVector,
+    Name::PChargingFunctionAddresses,
+];
+
+/// Reads how the request came; takes our own Route off it (RFC 3261 §16.4), and what its sender may not say.
 pub(crate) fn read(
     request: &Request,
     source: Source,
@@ -32,18 +42,25 @@ pub(crate) fn read(
     let recorded = |uri: &Uri| matches!(of_token(uri, impi, policy), Some(Entry::Dialog(_)));
     let arrival = proxy::arrival(request, recorded, |uri| is_ours(uri, policy))
         .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 3261 §20.34", malformed.to_string()))?;
-    let Some(arrival) = arrival else { return Ok((Entry::Terminating, request.clone())) };
-    let entry = match of_token(arrival.own(), impi, policy) {
-        Some(entry) => entry,
-        None if arrival.own().has_param("orig") => Entry::Originating,
-        None => Entry::Terminating,
-    };
-    if entry == Entry::Originating && !source.trusted {
-        let why = "originating services are asked for from outside the trust domain";
+    let entry = arrival.as_ref().map_or(Entry::Terminating, |arrival| {
+        let own = arrival.own();
+        let plain = if own.has_param("orig") { Entry::Originating } else { Entry::Terminating };
+        of_token(own, impi, policy).unwrap_or(plain)
+    });
+    if !source.trusted && matches!(entry, Entry::Binding(_) | Entry::Originating | Entry::Chain(_)) {
+        let why = "services of the user are asked for from outside the trust domain";
         return Err(Rejection::new(Status::FORBIDDEN, CLAUSE, why));
     }
+    if arrival.is_none() && source.trusted {
+        return Ok((entry, request.clone()));
+    }
     let mut edit = request.edit();
-    arrival.apply(&mut edit);
+    if let Some(arrival) = arrival {
+        arrival.apply(&mut edit);
+    }
+    if !source.trusted {
+        FOR_THE_TRUSTED.into_iter().for_each(|name| edit.remove(name));
+    }
     Ok((entry, edit.finish()))
 }
 

@@ -27,8 +27,9 @@ impl User {
         entry: Entry,
         step: &mut Step<'_>,
     ) -> Result<(), Rejection> {
-        let invite = *draft.request.method() == Method::Invite;
-        if invite && self.sessions.len() + self.early_sessions() >= step.policy.session.max_sessions {
+        // What a server returns belongs to a session that is counted already.
+        let begins = *draft.request.method() == Method::Invite && !matches!(entry, Entry::Chain(_));
+        if begins && self.sessions.len() + self.early_sessions() >= step.policy.session.max_sessions {
             let why = "the maximum number of sessions is reached";
             return Err(Rejection::new(Status::BUSY_HERE, CLAUSE, why));
         }
@@ -42,10 +43,6 @@ impl User {
 
     /// The user's own request, by its Service-Route.
     fn originating(&mut self, draft: Draft, binding: u64, step: &mut Step<'_>) -> Result<(), Rejection> {
-        if !draft.source.trusted {
-            let why = "an originating request comes from outside the trust domain";
-            return Err(Rejection::new(Status::FORBIDDEN, CLAUSE, why));
-        }
         let bound = |set: &&ImplicitRegistrationSet| set.bindings.iter().any(|held| held.id == binding);
         let Some(set) = self.registration.sets.iter().find(bound) else {
             return self.unknown_binding(&draft, step);
@@ -79,7 +76,7 @@ impl User {
         edit.remove(Name::PServedUser);
         edit.remove(Name::PPreferredIdentity);
         edit.remove(Name::PAssertedService);
-        self.choose_service(&mut edit, &draft.request, set, &served_impu)?;
+        self.choose_service(&mut edit, &draft.request, set, &served_impu);
         if draft.request.has(Name::PChargingVector) {
             // 5) ours is the originating network
             if let Ok(Some(mut vector)) = draft.request.charging_vector() {
@@ -102,6 +99,7 @@ impl User {
             timer,
             criteria,
             last: None,
+            returned: false,
             stage: Stage::Onward,
         };
         self.begin(&draft, initial, step)
@@ -129,7 +127,7 @@ impl User {
 
     /// An application server asks for originating services on behalf of a user (TS 24.229 §5.7.3).
     fn originating_for_server(&mut self, draft: Draft, step: &mut Step<'_>) -> Result<(), Rejection> {
-        let served = served_by_server(&draft.request)?;
+        let served = self.served_by_server(&draft.request)?;
         let impu = Impu::of(&served);
         let set = self.registration.set_of(&impu);
         let registered = set.is_some_and(|set| !set.bindings.is_empty());
@@ -154,12 +152,31 @@ impl User {
             timer,
             criteria: criteria.clone().unwrap_or_default(),
             last: None,
+            returned: false,
             stage: Stage::Onward,
         };
         match criteria {
             Some(_) => self.begin(&draft, initial, step),
             None => self.ask_for_profile(&draft, initial, step),
         }
+    }
+
+    /// P-Served-User, else of the asserted identities the one that is known here.
+    fn served_by_server(&self, request: &Request) -> Result<Uri, Rejection> {
+        let named = request
+            .addresses(Name::PServedUser)
+            .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 5502 §6", malformed.to_string()))?;
+        if let Some(served) = named.into_iter().next() {
+            return Ok(served.uri);
+        }
+        let mut claimed = claimed(request)?;
+        let known = |uri: &Uri| self.registration.set_of(&Impu::of(uri)).is_some();
+        let at = claimed.iter().position(known).unwrap_or(0);
+        if claimed.is_empty() {
+            let why = "originating services are asked for, and nobody is named to be served";
+            return Err(Rejection::new(Status::BAD_REQUEST, CLAUSE, why));
+        }
+        Ok(claimed.swap_remove(at))
     }
 
     /// TS 29.228 §6.1.2: the profile of a user who is not registered.
@@ -186,19 +203,24 @@ impl User {
         initial.stage = Stage::Onward;
         let mut edit = proxy::forwarded(&initial.onward);
         edit.remove(Name::PServedUser);
-        if !initial.onward.has(Name::Route) {
-            let target = translated(initial.onward.uri(), step.policy)?;
-            if let Some(uri) = &target {
-                edit.uri(uri);
-            }
-            let uri = target.as_ref().unwrap_or_else(|| initial.onward.uri());
-            if uri.scheme() == Scheme::Tel
-                && let Ok(bgcf) = Uri::parse(&step.policy.session.bgcf)
-            {
-                edit.push_top(Name::Route, NameAddr::new(bgcf));
-            } else if !is_trusted(uri, step.policy) {
-                leave_trust_domain(&mut edit, &initial.onward);
-            }
+        let next = match initial.onward.values(Name::Route).next() {
+            Some(route) => NameAddr::parse(&route).map(|route| route.uri).map_err(|error| {
+                Rejection::new(Status::BAD_REQUEST, "RFC 3261 §20.34", format!("Route: {}", error.0))
+            })?,
+            None => match onward_of(initial.onward.uri(), step.policy)? {
+                Onward::To(uri) => {
+                    edit.uri(&uri);
+                    uri
+                }
+                Onward::Out(bgcf) => {
+                    edit.push_top(Name::Route, NameAddr::new(bgcf.clone()));
+                    bgcf
+                }
+                Onward::AsItIs => initial.onward.uri().clone(),
+            },
+        };
+        if !is_trusted(&next, step.policy) {
+            leave_trust_domain(&mut edit, &initial.onward);
         }
         if let Ok(Some(mut vector)) = initial.onward.charging_vector() {
             // 9) what the access network charged stays here
@@ -234,14 +256,13 @@ impl User {
         request: &Request,
         set: &ImplicitRegistrationSet,
         served: &Impu,
-    ) -> Result<(), Rejection> {
-        let Some(wanted) = request.get(Name::PPreferredService) else { return Ok(()) };
+    ) {
+        let Some(wanted) = request.get(Name::PPreferredService) else { return };
         edit.remove(Name::PPreferredService);
         let allowed = set.service_profile(served).map_or(&[][..], |profile| &profile.service_ids);
         if allowed.is_empty() || allowed.iter().any(|id| id.eq_ignore_ascii_case(&wanted)) {
             edit.replace(Name::PAssertedService, wanted);
         }
-        Ok(())
     }
 }
 
@@ -269,17 +290,6 @@ fn preferred<'a>(request: &Request, set: &'a ImplicitRegistrationSet) -> Option<
     let candidates = preferred.into_iter().chain([request.from()]).map(|address| Impu::of(&address.uri));
     let usable = |impu: Impu| set.profile.identity(&impu).filter(|identity| !identity.barred);
     candidates.filter_map(usable).next().or_else(|| set.profile.default_identity())
-}
-
-fn served_by_server(request: &Request) -> Result<Uri, Rejection> {
-    let served = request.addresses(Name::PServedUser).ok().and_then(|all| all.into_iter().next());
-    match served {
-        Some(served) => Ok(served.uri),
-        None => claimed(request)?.into_iter().next().ok_or_else(|| {
-            let why = "originating services are asked for, and nobody is named to be served";
-            Rejection::new(Status::BAD_REQUEST, CLAUSE, why)
-        }),
-    }
 }
 
 /// P-Asserted-Identity with the other form of the identity, SIP or tel, beside the one that was asserted (RFC 3325 §9.1).
@@ -320,40 +330,64 @@ pub(crate) fn other_form<'a>(
     candidates().find(|other| number(other) == same).or_else(|| candidates().next())
 }
 
-/// TS 24.229 §5.4.3.2 step 10: a telephone number as a SIP URI of the home network, unless it breaks out. `None`: as it is.
-fn translated(uri: &Uri, policy: &Policy) -> Result<Option<Uri>, Rejection> {
+/// Where a request without Route goes.
+enum Onward {
+    /// To what the Request-URI says.
+    AsItIs,
+    /// To this Request-URI.
+    To(Uri),
+    /// By this BGCF.
+    Out(Uri),
+}
+
+/// TS 24.229 §5.4.3.2 step 10: a telephone number breaks out, or is sought in the home network.
+fn onward_of(uri: &Uri, policy: &Policy) -> Result<Onward, Rejection> {
     if uri.scheme() != Scheme::Tel {
-        return Ok(None);
+        let claims = uri.param("user").flatten().is_some_and(|kind| kind.eq_ignore_ascii_case("phone"));
+        let is_number = || uri.user().is_some_and(is_number);
+        if claims && uri.host().eq_ignore_ascii_case(&policy.domain) && !is_number() {
+            let why = "the Request-URI holds no telephone number";
+            return Err(Rejection::new(Status::ADDRESS_INCOMPLETE, CLAUSE, why));
+        }
+        return Ok(Onward::AsItIs);
+    }
+    if let Ok(bgcf) = Uri::parse(&policy.session.bgcf) {
+        return Ok(Onward::Out(bgcf));
     }
     let canonical = Impu::of(uri);
     let number = canonical.as_str().trim_start_matches("tel:");
-    let digits = number.trim_start_matches('+');
-    if digits.is_empty() || !digits.bytes().all(|octet| octet.is_ascii_digit() || b"*#".contains(&octet)) {
-        return Err(Rejection::new(
-            Status::ADDRESS_INCOMPLETE,
-            CLAUSE,
-            "the Request-URI holds no telephone number",
-        ));
+    match Uri::parse(&format!("sip:{number}@{};user=phone", policy.domain)) {
+        Ok(home) if number.starts_with('+') => Ok(Onward::To(home)),
+        Ok(_) | Err(_) => Err(Rejection::new(Status::NOT_FOUND, CLAUSE, "a local number leads nowhere")),
     }
-    if number.starts_with('+') && policy.session.bgcf.is_empty() {
-        let text = format!("sip:{number}@{};user=phone", policy.domain);
-        return Ok(Uri::parse(&text).ok());
-    }
-    if policy.session.bgcf.is_empty() {
-        return Err(Rejection::new(Status::NOT_FOUND, CLAUSE, "a local number leads nowhere"));
-    }
-    Ok(None)
 }
 
+/// Digits, visual separators apart.
+fn is_number(user: &str) -> bool {
+    let number = user.split(';').next().unwrap_or(user).trim_start_matches('+');
+    let is_digit = |octet: u8| octet.is_ascii_hexdigit() || b"*#".contains(&octet);
+    number.bytes().any(is_digit) && number.bytes().all(|octet| is_digit(octet) || b"-.()".contains(&octet))
+}
+
+/// The home network and the domains that are trusted, with all below them.
 fn is_trusted(uri: &Uri, policy: &Policy) -> bool {
     let host = uri.host();
-    host.eq_ignore_ascii_case(&policy.domain)
-        || policy.session.trusted_domains.iter().any(|domain| host.eq_ignore_ascii_case(domain))
+    let within = |domain: &str| {
+        let at = host.len().checked_sub(domain.len());
+        let ends = at.is_some_and(|at| host.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(domain)));
+        ends && at.is_some_and(|at| at == 0 || host.as_bytes().get(at - 1) == Some(&b'.'))
+    };
+    within(&policy.domain) || policy.session.trusted_domains.iter().any(|domain| within(domain))
 }
 
 /// RFC 3325 §5, TS 24.229 §4.4: what is only for the trust domain stays in it.
 fn leave_trust_domain(edit: &mut RequestEdit, request: &Request) {
-    for name in [Name::PAccessNetworkInfo, Name::PChargingFunctionAddresses, Name::PVisitedNetworkId] {
+    for name in [
+        Name::PAccessNetworkInfo,
+        Name::PAssertedService,
+        Name::PChargingFunctionAddresses,
+        Name::PVisitedNetworkId,
+    ] {
         edit.remove(name);
     }
     let private = request

@@ -70,7 +70,6 @@ pub(crate) enum Passage {
 pub(crate) struct Draft {
     pub(crate) tx: ServerTx,
     pub(crate) request: Request,
-    pub(crate) source: Source,
     pub(crate) mark: u64,
     /// The request without our own Route.
     pub(crate) onward: Request,
@@ -100,7 +99,7 @@ impl User {
                 .with(crate::Remedy::RetryAfter(Span::seconds(2))));
         }
         let (entry, onward) = super::entry::read(request, source, &self.impi, step.policy)?;
-        let draft = Draft { tx, request: request.clone(), source, mark, onward };
+        let draft = Draft { tx, request: request.clone(), mark, onward };
         if request.to_tag().is_some() {
             return self.in_dialog(draft, &entry, step);
         }

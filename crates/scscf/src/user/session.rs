@@ -3,7 +3,7 @@
 //! A record holds just what either side can be released by. It is saved when the session begins, when it is refreshed and when
 //! it ends.
 
-use super::chain::Stage;
+use super::chain::{Initial, Stage};
 use super::entry::Entry;
 use super::originating::keeps_session;
 use super::relay::{Draft, Passage, Relay};
@@ -117,7 +117,18 @@ impl Session {
 impl User {
     /// Sessions that are being set up.
     pub(crate) fn early_sessions(&self) -> usize {
-        self.relays.values().filter(|relay| relay.early().is_some()).count()
+        self.early().count()
+    }
+
+    /// The first passages of INVITEs that have no final response; where that is gone, the next one stands for the call.
+    pub(crate) fn early(&self) -> impl Iterator<Item = (&Relay, &Initial)> {
+        let early = || self.relays.values().filter_map(|relay| Some((&**relay, relay.early()?)));
+        early().filter(move |(relay, initial)| {
+            let before = |(other, further): (&Relay, &Initial)| {
+                further.key == initial.key && (further.returned, other.id) < (initial.returned, relay.id)
+            };
+            !initial.returned || !early().any(before)
+        })
     }
 
     /// A 2xx to an initial INVITE: the session has begun, and is saved before the caller hears of it.

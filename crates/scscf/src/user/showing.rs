@@ -107,20 +107,17 @@ impl User {
     }
 
     fn early_shown(&self) -> impl Iterator<Item = Session> {
-        self.relays.values().filter_map(|relay| {
-            let initial = relay.early()?;
-            Some(Session {
-                id: format!("{:016x}", initial.key),
-                role: role(!initial.is_terminating()),
-                state: "early",
-                peer: peer(
-                    !initial.is_terminating(),
-                    relay.request.from().uri.as_str(),
-                    relay.request.uri_text(),
-                ),
-                since: relay.since,
-                expires_at: None,
-            })
+        self.early().map(|(relay, initial)| Session {
+            id: format!("{:016x}", relay.id.0),
+            role: role(!initial.is_terminating()),
+            state: "early",
+            peer: peer(
+                !initial.is_terminating(),
+                relay.request.from().uri.as_str(),
+                relay.request.uri_text(),
+            ),
+            since: relay.since,
+            expires_at: None,
         })
     }
 }

@@ -18,6 +18,14 @@ const RFC_6665: &str = "RFC 6665 §4.2.1";
 /// Option tags that a subscription may require, because nothing more has to be done for them here.
 const UNDERSTOOD: [&str; 3] = ["gruu", "outbound", "path"];
 
+/// The event packages of the registration state, offered or not.
+const PACKAGES: [&str; 2] = ["reg", "registration-state"];
+
+/// Allow-Events.
+pub(crate) const fn offered(policy: &crate::policy::RegEvent) -> &'static str {
+    if policy.legacy_enabled { "reg, registration-state" } else { "reg" }
+}
+
 impl User {
     /// A SUBSCRIBE: out of a dialog it creates a subscription, in a dialog it prolongs or ends one.
     pub(crate) fn subscribe(
@@ -146,21 +154,22 @@ impl User {
         if matches!(opened, Some((TokenKind::RegEvent, _, _))) {
             return true;
         }
-        let event = request.event();
-        let reg = match &event {
-            Ok(Some(event)) => matches!(&*event.package, "reg" | "registration-state"),
-            Ok(None) | Err(_) => true,
-        };
+        let names_another_package = request
+            .event()
+            .is_ok_and(|event| event.is_some_and(|event| !PACKAGES.contains(&&*event.package)));
+        if names_another_package {
+            return false;
+        }
         let routed = request.addresses(Name::Route).unwrap_or_default();
-        let own_request = routed.first().and_then(|route| policy.tokens.open(route.uri.user()?));
-        match own_request {
+        let Some(top) = routed.first().map(|route| &route.uri) else { return true };
+        match top.user().and_then(|user| policy.tokens.open(user)) {
             // A passage of somebody else's dialog, or the user's own word about another user.
             Some((TokenKind::RecordRoute | TokenKind::OriginalDialog, ..)) => false,
             Some((TokenKind::ServiceRoute, ..)) => {
                 let named = Impu::of(request.uri());
-                reg && (self.registration.set_of(&named).is_some() || self.registration.sets.is_empty())
+                self.registration.set_of(&named).is_some() || self.registration.sets.is_empty()
             }
-            Some(_) | None => reg,
+            Some((TokenKind::RegEvent | TokenKind::TemporaryGruu, ..)) | None => !top.has_param("orig"),
         }
     }
 
@@ -295,12 +304,8 @@ struct Asked {
 impl Asked {
     fn of(request: &Request, step: &Step<'_>) -> Result<Self, Rejection> {
         let policy = &step.policy.reg_event;
-        let offered = match policy.legacy_enabled {
-            true => "reg, registration-state",
-            false => "reg",
-        };
         let bad_event = |why: &'static str| {
-            Rejection::new(Status::BAD_EVENT, RFC_6665, why).with(Remedy::AllowEvents(offered))
+            Rejection::new(Status::BAD_EVENT, RFC_6665, why).with(Remedy::AllowEvents(offered(policy)))
         };
         if request.values(Name::Event).nth(1).is_some() {
             return Err(refusal(Status::BAD_REQUEST, "one SUBSCRIBE asks for one event package"));

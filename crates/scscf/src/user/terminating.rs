@@ -32,17 +32,6 @@ impl User {
         let mut edit = draft.onward.edit();
         edit.remove(Name::PServedUser);
         edit.remove(Name::PUserDatabase);
-        if !draft.source.trusted {
-            // TS 24.229 §4.4: what only the trust domain may say.
-            for name in [
-                Name::PAssertedIdentity,
-                Name::PAccessNetworkInfo,
-                Name::PChargingVector,
-                Name::PChargingFunctionAddresses,
-            ] {
-                edit.remove(name);
-            }
-        }
         let timer = ask_for_timer(&mut edit, &draft.request, step)?;
         let initial = Initial {
             key: passage_key(&draft.request, step),
@@ -57,6 +46,7 @@ impl User {
             timer,
             criteria: criteria.clone().unwrap_or_default(),
             last: None,
+            returned: false,
             stage: Stage::Onward,
         };
         match criteria {

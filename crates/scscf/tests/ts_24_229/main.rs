@@ -2,6 +2,7 @@
 //! checklist begins with the identifier of that row.
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, unreachable_pub, dead_code)]
 
+mod calls;
 mod stage;
 #[path = "../world/mod.rs"]
 mod world;
@@ -22,5 +23,7 @@ mod s5_4_1_7_in_flight;
 mod s5_4_1_8;
 mod s5_4_2_1_1;
 mod s5_4_2_1_2;
+mod s5_4_3_1;
+mod s5_4_3_2;
 mod s5_4_3_ifc;
 mod s5_4_8;

@@ -1,6 +1,6 @@
 //! TS 24.229 §5.4.2.1.1 — subscription to the registration state.
 
-use crate::world::{ALICE, BARRED, Watcher, World};
+use crate::world::{ALICE, BARRED, Ue, Watcher, World};
 use scscf::user::Subscriber;
 use scscf::{Rejection, Span};
 use sip::{Name, Status};
@@ -227,7 +227,10 @@ fn cc_11_accept_without_reginfo_406() {
 
 #[test]
 fn cc_12_another_event_489() {
-    let (mut world, _) = World::registered();
+    let mut world = World::new();
+    // An application server could take it.
+    world.profile.profiles[0].criteria = Vec::new().into();
+    world.attach(&mut Ue::one());
     for event in ["presence", ""] {
         let response = world.subscribe(&mut Watcher { event: event.into(), ..Watcher::ue("reg") }, None);
         assert_eq!(response.status(), Status::BAD_EVENT, "{event}");
