@@ -314,7 +314,12 @@ impl User {
         let Passage::Initial(initial) = &mut relay.passage else { return };
         let Stage::Server(visit) = &mut initial.stage else { return };
         visit.silent_at = None;
-        let handling = visit.default_handling;
+        // Nobody waits any more for what comes behind it.
+        let unwanted = relay.cancelled || relay.answered;
+        let handling = match unwanted {
+            true => DefaultHandling::SessionTerminated,
+            false => visit.default_handling,
+        };
         step.say("an application server is silent");
         let unanswered: Vec<BranchId> = relay.context.unanswered().collect();
         for branch in unanswered {
@@ -330,8 +335,9 @@ impl User {
         {
             self.refuse_relay(relay, rejection, step);
         } else if handling == DefaultHandling::SessionTerminated && !relay.answered {
+            let status = if unwanted { Status::REQUEST_TERMINATED } else { Status::REQUEST_TIMEOUT };
             let tag = step.tag();
-            let response = relay.request.respond(Status::REQUEST_TIMEOUT, &tag).finish();
+            let response = relay.request.respond(status, &tag).finish();
             step.effect(Effect::Respond { tx: relay.tx, response });
             relay.answered = true;
         }
