@@ -5,4 +5,6 @@ pub mod digest;
 pub mod hss;
 pub mod load;
 pub mod provisioning;
+mod sdp;
 pub mod ue;
+mod wire;
