@@ -4,7 +4,9 @@ mod load;
 mod ue;
 
 pub(crate) use load::{Load, LoadCommand, LoadPlan, resolve};
-pub(crate) use ue::{Ue, UeCommand, UeRegister, Usim};
+pub(crate) use ue::{
+    CallMethod, Ue, UeAnswer, UeCall, UeCommand, UeRegister, UeRegistration, UeSession, Usim,
+};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -304,6 +306,13 @@ mod tests {
             "rollcall load register --rate 0",
             "rollcall load call",
             "rollcall ue call",
+            "rollcall ue call --impi a@b --to sip:c@d --method BYE",
+            "rollcall ue call --impi a@b --to sip:c@d --expect 100",
+            "rollcall ue call --impi a@b --to sip:c@d --expect 404 --expect-bye",
+            "rollcall ue call --impi a@b --to sip:c@d --header nonsense",
+            "rollcall ue call --impi a@b --to sip:c@d --no-register --subscribe reg",
+            "rollcall ue answer --impi a@b --reject 200",
+            "rollcall ue answer --impi a@b --reject 486 --never",
         ] {
             let error = Cli::try_parse_from(line.split_whitespace()).map(|_| ()).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
@@ -321,6 +330,13 @@ mod tests {
             "rollcall ue register --impi a@b --proxy [::1]:5060 --impu tel:+1 --transport tcp --k 00112233445566778899aabbccddeeff \
              --opc 00112233445566778899aabbccddeeff --expires 60 --path sip:p@1.2.3.4;lr",
             "rollcall ue subscribe --impi a@b --proxy h:1 --event registration-state --as p-cscf --on-reauth wrong",
+            "rollcall ue call --impi a@b --proxy h:1 --to tel:+1 --hold 0.5 --ring-timeout 5 --cancel-after 2 --reinvite --update \
+             --session-expires 90 --prack --privacy id --method INVITE --late-offer --header X-Test:1 --listen 127.0.0.1:5070",
+            "rollcall ue call --impi a@b --to sip:c@d --100rel --expect 404 --subscribe reg --on-reauth wrong",
+            "rollcall ue call --impi a@b --to sip:c@d --hold 60 --expect-bye --no-record-route",
+            "rollcall ue call --impi a@b --to sip:c@d --method message --body hello",
+            "rollcall ue answer --impi a@b --ring 1 --reject 486",
+            "rollcall ue answer --impi a@b --never --count 2 --reliable --hangup-after 3 --stay 60 --min-se 90 --refresh",
             "rollcall load register --rate 12.5 --users 10 --duration 3 --json",
             "rollcall load reregister",
             "rollcall users --state unregistered_services -q ali --json",
