@@ -1,8 +1,10 @@
 //! What can be typed.
 
+mod as_;
 mod load;
 mod ue;
 
+pub(crate) use as_::As;
 pub(crate) use load::{Load, LoadCommand, LoadPlan, resolve};
 pub(crate) use ue::{
     CallMethod, Ue, UeAnswer, UeCall, UeCommand, UeRegister, UeRegistration, UeSession, Usim,
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     Hss(Hss),
     /// Be a UE with a soft USIM.
     Ue(Ue),
+    /// Be an application server: proxy, b2bua, user agent, or one that fails.
+    As(Box<As>),
     /// Be many UEs, and measure.
     Load(Load),
     /// List users.
@@ -313,6 +317,11 @@ mod tests {
             "rollcall ue call --impi a@b --to sip:c@d --no-register --subscribe reg",
             "rollcall ue answer --impi a@b --reject 200",
             "rollcall ue answer --impi a@b --reject 486 --never",
+            "rollcall as --mode nice",
+            "rollcall as --mode redirect",
+            "rollcall as --listen 127.0.0.1:5080",
+            "rollcall as --as-register-status 100",
+            "rollcall as --s-cscf-name sip:s.example",
         ] {
             let error = Cli::try_parse_from(line.split_whitespace()).map(|_| ()).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
@@ -337,6 +346,9 @@ mod tests {
             "rollcall ue call --impi a@b --to sip:c@d --method message --body hello",
             "rollcall ue answer --impi a@b --ring 1 --reject 486",
             "rollcall ue answer --impi a@b --never --count 2 --reliable --hangup-after 3 --stay 60 --min-se 90 --refresh",
+            "rollcall as --listen udp:127.0.0.1:5080 --listen tcp:127.0.0.1:5080 --mode reject --status 503 --progress 183 --delay-ms 5",
+            "rollcall as --mode retarget --to sip:c@d --http 127.0.0.1:8090 --as-register-status 0 --no-record-route",
+            "rollcall as --mode slow --s-cscf 127.0.0.1:5060 --s-cscf-name sip:scscf.example:5060",
             "rollcall load register --rate 12.5 --users 10 --duration 3 --json",
             "rollcall load reregister",
             "rollcall users --state unregistered_services -q ali --json",

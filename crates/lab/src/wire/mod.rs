@@ -13,7 +13,7 @@ pub(crate) use phrase::phrase;
 pub(crate) use server::{Key, Repeated};
 pub(crate) use socket::{Origin, facing};
 pub(crate) use text::Text;
-pub use text::Unreadable;
+pub(crate) use text::Unreadable;
 
 use serving::{Serving, Word};
 use std::{fmt, io, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};

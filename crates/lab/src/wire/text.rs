@@ -26,7 +26,7 @@ const COMPACT: [(&str, &str); 17] = [
 
 /// Why octets are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+pub(crate) enum Unreadable {
     /// The empty line after the headers is missing.
     #[error("it has no end of headers")]
     NoEnd,
@@ -233,11 +233,6 @@ impl Text {
         self.headers.insert(0, (name.to_owned(), value.into()));
     }
 
-    /// Removes all lines of that name.
-    pub(crate) fn remove(&mut self, name: &str) {
-        self.headers.retain(|(found, _)| !found.eq_ignore_ascii_case(name));
-    }
-
     /// One line of that name in place of all there were.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
         let value = value.into();
@@ -269,6 +264,19 @@ impl Text {
     /// The topmost Via.
     pub(crate) fn via(&self) -> String {
         split(self.value("Via")).into_iter().next().unwrap_or_default()
+    }
+
+    /// RFC 3261 §18.2.1, RFC 3581 §4: says in the topmost Via where a request really came from.
+    pub(crate) fn note_source(&mut self, source: std::net::SocketAddr) {
+        let Some(via) = self.take_first("Via") else { return };
+        let marked: Vec<String> = via
+            .split(';')
+            .map(|part| match part.trim() {
+                "rport" => format!("rport={}", source.port()),
+                other => other.to_owned(),
+            })
+            .collect();
+        self.prepend("Via", format!("{};received={}", marked.join(";"), source.ip()));
     }
 
     /// Branch of the topmost Via.
@@ -349,11 +357,6 @@ pub(crate) fn untagged(value: &str) -> String {
     }
 }
 
-/// Whether the option tag stands in one of the lines.
-pub(crate) fn lists(values: &[String], option: &str) -> bool {
-    values.iter().any(|value| value.eq_ignore_ascii_case(option))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -407,6 +410,12 @@ mod tests {
         assert_eq!(text.elements("Route"), ["<sip:z;lr>"]);
         text.prepend("Via", "SIP/2.0/UDP me;branch=z9hG4bK0");
         assert_eq!(text.take_first("Via").as_deref(), Some("SIP/2.0/UDP me;branch=z9hG4bK0"));
+        text.prepend("Via", "SIP/2.0/UDP me;rport;branch=z9hG4bK0");
+        text.note_source("192.0.2.1:7".parse().unwrap());
+        assert_eq!(
+            text.take_first("Via").as_deref(),
+            Some("SIP/2.0/UDP me;rport=7;branch=z9hG4bK0;received=192.0.2.1")
+        );
         text.set("To", "<sip:q>");
         text.set("Max-Forwards", "9");
         text.body = b"longer".to_vec();
