@@ -113,6 +113,16 @@ pub fn answer(request: &str, status: &str, to_tag: &str, further: &str) -> Strin
     text + further + "Content-Length: 0\r\n\r\n"
 }
 
+/// The CANCEL of an INVITE; `further` are whole lines.
+pub fn cancel(invite: &str, further: &str) -> String {
+    let head = invite.split("\r\n\r\n").next().unwrap().replacen("INVITE", "CANCEL", 1);
+    let number = cseq(invite);
+    let head = head.replace(&format!("CSeq: {number} INVITE"), &format!("CSeq: {number} CANCEL"));
+    let kept = head.lines().filter(|line| !line.starts_with("Content-"));
+    let lines: String = kept.map(|line| format!("{line}\r\n")).collect();
+    format!("{lines}{further}Content-Length: 0\r\n\r\n")
+}
+
 /// What the peer sends within a dialog, or to begin one.
 #[derive(Clone, Debug)]
 pub struct Speech {
