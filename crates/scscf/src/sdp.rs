@@ -19,7 +19,7 @@ pub fn bodies(headers: &Headers) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The lines of a session description: the letter, and what follows the equals sign. Lines of another form are left out.
-pub fn lines(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+pub fn lines(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> + Clone {
     body.split(|octet| *octet == b'\n').filter_map(|line| match line.strip_suffix(b"\r").unwrap_or(line) {
         [letter, b'=', value @ ..] => Some((*letter, value)),
         _ => None,
