@@ -8,6 +8,7 @@ pub mod gruu;
 pub mod identity;
 pub mod ifc;
 pub mod locate;
+pub mod media;
 pub mod moment;
 pub mod policy;
 pub mod profile;

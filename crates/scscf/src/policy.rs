@@ -1,6 +1,7 @@
 //! Where the specification says *may*, the operator decides here. Where it says *shall*, there is no field.
 
 use crate::ifc::{Chain, Criteria};
+use crate::media::MediaProfile;
 use crate::{Span, profile::ServiceProfile, token::Tokens};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct Policy {
     pub session: Session,
     /// Filter criteria that service profiles name by SharedIFCSetID (TS 29.228 §6.6).
     pub shared_criteria: BTreeMap<u32, Criteria>,
+    /// Media that sessions may have.
+    pub media: Media,
 }
 
 impl Policy {
@@ -41,6 +44,7 @@ impl Policy {
             reauthentication: Reauthentication::default(),
             session: Session::default(),
             shared_criteria: BTreeMap::new(),
+            media: Media::default(),
         }
     }
 
@@ -325,4 +329,24 @@ impl Default for Session {
             trusted_domains: Vec::new(),
         }
     }
+}
+
+/// `[media]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// What an offer may hold, by SubscribedMediaProfileId (TS 29.228 §6.6).
+    #[serde(deserialize_with = "by_number")]
+    pub profiles: BTreeMap<u32, MediaProfile>,
+    /// The same for subscribers who have none of these; absent: anything.
+    pub otherwise: Option<MediaProfile>,
+}
+
+/// Keys of a table are text, also where they are numbers.
+fn by_number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<u32, MediaProfile>, D::Error> {
+    let read = BTreeMap::<String, MediaProfile>::deserialize(from)?;
+    let number = |(key, profile): (String, MediaProfile)| Some((key.parse().ok()?, profile));
+    read.into_iter()
+        .map(|entry| number(entry).ok_or_else(|| serde::de::Error::custom("a media profile has a number")))
+        .collect()
 }

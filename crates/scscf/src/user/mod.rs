@@ -41,6 +41,7 @@ pub(crate) use terminating::number_in;
 pub use third_party::{Messages, Notes, Said, ServerRegistration, ThirdParty};
 
 use crate::event::{AttemptId, ServerTx, Source};
+use crate::ifc::Criteria;
 use crate::view::RegistrationState;
 use crate::{
     Effect, Event, Impi, Impu, Moment, Outcome, Policy, Purpose, Rejection, RelayId, SubscriptionId, Told,
@@ -48,6 +49,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use sip::{Method, Request};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// All that one private user identity owns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -257,6 +259,12 @@ impl User {
     /// Every public identity of every set, barred ones included: what the directory maps to this user.
     pub fn impus(&self) -> impl Iterator<Item = &Impu> {
         self.registration.sets.iter().flat_map(|set| set.profile.identities()).map(|identity| &identity.impu)
+    }
+
+    /// Hands out every list of filter criteria, so that equal ones of many users can be made one (`ifc::Criteria`).
+    pub fn share_criteria(&mut self, mut share: impl FnMut(&mut Criteria)) {
+        let mut sets = self.registration.sets.iter_mut().filter_map(|set| Arc::get_mut(&mut set.profile));
+        sets.by_ref().flat_map(|profile| &mut profile.profiles).for_each(|it| share(&mut it.criteria));
     }
 
     /// Wrong answers to challenges, ever.

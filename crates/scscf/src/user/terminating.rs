@@ -27,8 +27,9 @@ impl User {
         }
         let registered = set.is_some_and(|set| !set.bindings.is_empty())
             || self.registration.siblings.values().flatten().any(|contact| contact.impus.contains(&served));
-        let criteria =
-            set.and_then(|set| set.service_profile(&served)).map(|profile| step.policy.chain(profile));
+        let profile = set.and_then(|set| set.service_profile(&served));
+        let criteria = profile.map(|profile| step.policy.chain(profile));
+        step.policy.media.check(profile.and_then(|profile| profile.media_profile), &draft.request)?;
         let mut edit = draft.onward.edit();
         edit.remove(Name::PServedUser);
         edit.remove(Name::PUserDatabase);

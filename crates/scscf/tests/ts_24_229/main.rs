@@ -27,3 +27,4 @@ mod s5_4_3_1;
 mod s5_4_3_2;
 mod s5_4_3_ifc;
 mod s5_4_8;
+mod s6_3;

@@ -195,6 +195,7 @@ impl World {
                 let view = self.user.view();
                 let nothing = view.bindings.is_empty()
                     && view.subscriptions.is_empty()
+                    && view.third_party.is_empty()
                     && view.authentication.challenges_outstanding == 0;
                 assert!(nothing, "erased while owning something after {what}");
             }
@@ -281,16 +282,17 @@ impl World {
 
     /// What an application server insists on; its name.
     fn hear_server(&mut self, request: &Request) -> String {
-        assert!(
-            self.sent.iter().all(|other| other.request.call_id() != request.call_id()),
-            "one REGISTER at a time to a server"
-        );
-        let key = (request.call_id().to_owned(), request.from_tag().unwrap().to_owned());
         let cseq = request.cseq().number;
-        let last = self.heard.insert(key, (cseq, 0));
-        assert!(last.is_none_or(|(last, _)| cseq > last), "CSeq rises");
+        let at = (self.now - START).as_seconds() as u32;
+        if let Some((last, since)) = self.heard.insert(dialog(request), (cseq, at)) {
+            assert!(cseq > last, "CSeq rises");
+            let waits = self.sent.iter().any(|other| other.request.call_id() == request.call_id());
+            assert!(!waits || at - since >= 180, "one REGISTER at a time to a server");
+            // What has had no answer for so long has been given up.
+            self.sent.retain(|other| other.request.call_id() != request.call_id());
+        }
         assert!(request.to_tag().is_none() && !request.has(Name::Authorization) && !request.has(Name::Path));
-        request.uri().host().split('.').next().unwrap().to_owned()
+        server_of(request)
     }
 
     pub fn name_of(&self, call_id: &str) -> String {
@@ -643,6 +645,11 @@ fn told_words(told: Told) -> &'static str {
         Told::Deregistering => "deregistering",
         Told::NotRegistered => "not registered",
     }
+}
+
+/// The application server that a third-party REGISTER goes to.
+pub fn server_of(request: &Request) -> String {
+    request.uri().host().split('.').next().unwrap().to_owned()
 }
 
 /// The nonce of a challenge that nobody made.

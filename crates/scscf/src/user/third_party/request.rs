@@ -3,6 +3,7 @@
 use super::{Messages, Said, ServerRegistration, ThirdParty};
 use crate::event::AsId;
 use crate::user::Step;
+use sip::multipart::Mixed;
 use sip::{ChargingVector, Method, Name, NameAddr, Request, Uri};
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -52,7 +53,7 @@ impl ThirdParty {
             }
         }
         let messages = self.messages.as_deref().filter(|messages| messages.ends == ends);
-        Some(match body(&parts(server, messages), id) {
+        Some(match body(&parts(server, messages)) {
             Some((content_type, body)) => request.body(&content_type, &body).finish(),
             None => request.finish(),
         })
@@ -76,33 +77,18 @@ fn parts<'a>(server: &ServerRegistration, messages: Option<&'a Messages>) -> Vec
 }
 
 /// One part stands alone, several within `multipart/mixed`.
-fn body(parts: &[Part<'_>], id: u64) -> Option<(Cow<'static, str>, Vec<u8>)> {
+fn body(parts: &[Part<'_>]) -> Option<(Cow<'static, str>, Vec<u8>)> {
     match parts {
         [] => None,
         [(content_type, content)] => Some((Cow::Borrowed(content_type), content.to_vec())),
         parts => {
-            let boundary = boundary(parts, id);
-            let mut body = Vec::new();
-            for (content_type, content) in parts {
-                body.extend_from_slice(
-                    format!("--{boundary}\r\nContent-Type: {content_type}\r\n\r\n").as_bytes(),
-                );
-                body.extend_from_slice(content);
-                body.extend_from_slice(b"\r\n");
-            }
-            body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-            Some((Cow::Owned(format!("multipart/mixed;boundary={boundary}")), body))
+            let mixed = parts
+                .iter()
+                .fold(Mixed::new(), |mixed, (content_type, content)| mixed.part(content_type, content));
+            let (content_type, body) = mixed.finish();
+            Some((Cow::Owned(content_type), body))
         }
     }
-}
-
-/// A boundary that no part has within it: no more tries are needed than there are parts that want to be in the way.
-fn boundary(parts: &[Part<'_>], id: u64) -> String {
-    let mut boundary = format!("part-{id:016x}");
-    while parts.iter().any(|(_, content)| memchr::memmem::find(content, boundary.as_bytes()).is_some()) {
-        boundary.push('x');
-    }
-    boundary
 }
 
 fn document(information: &str) -> String {
