@@ -4,8 +4,8 @@ mod as_;
 mod load;
 mod ue;
 
-pub(crate) use load::{CallHabits, Load, LoadCommand, LoadPlan, MixShares, resolve};
 pub(crate) use as_::As;
+pub(crate) use load::{CallHabits, Load, LoadCommand, LoadPlan, MixShares, resolve};
 pub(crate) use ue::{
     CallMethod, Ue, UeAnswer, UeCall, UeCommand, UeRegister, UeRegistration, UeSession, Usim,
 };
