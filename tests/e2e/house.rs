@@ -30,6 +30,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("actix_rt", &["node"]),
     ("actix_web", &["admin", "lab"]),
     ("redis", &["store"]),
+    ("hickory_resolver", &["node"]),
     ("redb", &["store"]),
     ("rsip", &["lab", "sip"]),
     ("quick_xml", &["diameter", "sip"]),

@@ -30,7 +30,9 @@ fn view() -> View {
         identities: Vec::new(),
         bindings: Vec::new(),
         subscriptions: Vec::new(),
+        third_party: Vec::new(),
         sessions: Vec::new(),
+        releases: Vec::new(),
         authentication: Authentication {
             scheme: Some("aka"),
             last_success_at: Some(NOW),

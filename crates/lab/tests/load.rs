@@ -51,18 +51,32 @@ async fn everybody_registers_once() {
     let proxy = scscf(|text, _| usual(text));
     let mut told = 0;
     let report = load::register(plan(proxy), |_| told += 1, std::future::pending()).await.unwrap();
-    assert_eq!((report.started, report.succeeded, report.failed), (50, 50, 0), "{report}");
-    assert_eq!((report.challenge.count, report.answer.count, report.whole.count), (50, 50, 50));
-    assert!(report.whole.p50_us >= report.challenge.min_us && told >= 2, "{report}");
-    assert!(report.whole_from_intended.p99_us >= report.whole.p50_us);
+    assert_eq!((report.total.started, report.total.succeeded, report.total.failed), (50, 50, 0), "{report}");
+    assert_eq!(
+        (
+            report.total.stages.get("challenge").count,
+            report.total.stages.get("answer").count,
+            report.total.stages.get("whole").count
+        ),
+        (50, 50, 50)
+    );
+    assert!(
+        report.total.stages.get("whole").p50_us >= report.total.stages.get("challenge").min_us && told >= 2,
+        "{report}"
+    );
+    assert!(report.total.stages.get("whole_from_intended").p99_us >= report.total.stages.get("whole").p50_us);
 }
 
 #[tokio::test]
 async fn what_is_lost_is_sent_again_and_no_failure() {
     let proxy = scscf(|text, times| if times == 1 && text.contains("user000007@") { 0 } else { usual(text) });
     let report = load::register(plan(proxy), |_| {}, std::future::pending()).await.unwrap();
-    assert_eq!((report.succeeded, report.failed, report.retransmissions), (50, 0, 2), "{report}");
-    assert!(report.whole.max_us >= 1_000_000, "{report}");
+    assert_eq!(
+        (report.total.succeeded, report.total.failed, report.total.retransmissions),
+        (50, 0, 2),
+        "{report}"
+    );
+    assert!(report.total.stages.get("whole").max_us >= 1_000_000, "{report}");
 }
 
 #[tokio::test]
@@ -73,8 +87,12 @@ async fn failures_are_told_by_their_cause() {
         () => usual(text),
     });
     let report = load::register(plan(proxy), |_| {}, std::future::pending()).await.unwrap();
-    assert_eq!((report.succeeded, report.failed), (48, 2));
-    assert_eq!((report.failures["403 Whatever"], report.failures["503 Whatever"]), (1, 1), "{report}");
+    assert_eq!((report.total.succeeded, report.total.failed), (48, 2));
+    assert_eq!(
+        (report.total.failures["403 Whatever"], report.total.failures["503 Whatever"]),
+        (1, 1),
+        "{report}"
+    );
 }
 
 #[tokio::test]
@@ -82,8 +100,11 @@ async fn registers_everybody_and_then_anew_without_being_challenged() {
     let proxy = scscf(|text, _| usual(text));
     let plan = Plan { duration: Some(Duration::from_millis(300)), ..plan(proxy) };
     let report = load::reregister(plan, |_| {}, std::future::pending()).await.unwrap();
-    assert_eq!((report.started, report.succeeded), (150, 150), "{report}");
-    assert_eq!((report.challenge.count, report.whole.count), (0, 150));
+    assert_eq!((report.total.started, report.total.succeeded), (150, 150), "{report}");
+    assert_eq!(
+        (report.total.stages.get("challenge").count, report.total.stages.get("whole").count),
+        (0, 150)
+    );
     let refusing = scscf(|_, _| 403);
     let plan = Plan { users: 2, ..Plan::new(refusing) };
     assert!(matches!(load::reregister(plan, |_| {}, std::future::pending()).await, Err(Error::Prepare(_))));
@@ -94,8 +115,11 @@ async fn a_run_is_stopped_early_and_reports() {
     let proxy = scscf(|text, _| usual(text));
     let plan = Plan { duration: Some(Duration::from_secs(60)), ..plan(proxy) };
     let report = load::register(plan, |_| {}, tokio::time::sleep(Duration::from_millis(200))).await.unwrap();
-    assert!(report.started > 10 && report.started < 5_000 && report.failed == 0, "{report}");
-    assert_eq!(report.started, report.succeeded);
+    assert!(
+        report.total.started > 10 && report.total.started < 5_000 && report.total.failed == 0,
+        "{report}"
+    );
+    assert_eq!(report.total.started, report.total.succeeded);
 }
 
 #[tokio::test]
@@ -106,6 +130,7 @@ async fn plans_without_sense_are_refused() {
         Plan { rate: f64::NAN, ..Plan::new(proxy) },
         Plan { users: 0, ..Plan::new(proxy) },
         Plan { sockets: 0, ..Plan::new(proxy) },
+        Plan { registration_rate: -1.0, ..Plan::new(proxy) },
     ] {
         assert!(matches!(load::register(wrong, |_| {}, std::future::pending()).await, Err(Error::Plan(_))));
     }

@@ -7,8 +7,8 @@ use lab::{
     digest::{self, Credentials, Exchange},
     provisioning::{self, DOMAIN},
     ue::{
-        Config, Error, Happening, OnReauth, Package, RegisterArgs, Role, SubscribeArgs, Transport, Ue,
-        run_register, run_subscribe,
+        CallArgs, Config, Dial, Errand, Error, Goal, Happening, OnReauth, Package, RegisterArgs, Role,
+        Standalone, SubscribeArgs, Transport, Ue, run_call, run_register, run_subscribe,
     },
 };
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -36,6 +36,10 @@ struct Script {
     insists: bool,
     /// Closes a TCP connection after so many messages.
     hangs_up_after: u32,
+    /// Ends a call with BYE as soon as it is confirmed.
+    releases: bool,
+    invites: Vec<String>,
+    byes: Vec<String>,
     registers: Vec<String>,
     subscribes: Vec<String>,
     answers: Vec<String>,
@@ -177,6 +181,17 @@ impl Script {
                 self.challenge_protected = body.contains("shortened") || body.contains("re-authenticate");
                 vec![notify(&subscribe, state, self.answers.len(), &body.replace("CONTACT", &contact))]
             }
+            "INVITE" => {
+                self.invites.push(message.to_owned());
+                vec![answer(message, "200 OK", &format!("Contact: <sip:bob@{local}>\r\n"))]
+            }
+            "ACK" if self.releases => vec![bye(&self.invites[0])],
+            "ACK" => Vec::new(),
+            "BYE" => {
+                self.byes.push(message.to_owned());
+                vec![answer(message, "200 OK", "")]
+            }
+            "MESSAGE" => vec![answer(message, "404 Not Found", "")],
             other => panic!("unexpected {other}"),
         }
     }
@@ -210,6 +225,20 @@ fn notify(subscribe: &str, state: &str, number: usize, body: &str) -> String {
         number + 1,
         header(subscribe, "Event"),
         body.len()
+    )
+}
+
+/// What an S-CSCF sends that releases a call in the name of who was called.
+fn bye(invite: &str) -> String {
+    format!(
+        "BYE {} SIP/2.0\r\nVia: SIP/2.0/UDP scscf.example;branch=z9hG4bKbye\r\nMax-Forwards: 70\r\nRoute: {}\r\n\
+         From: {};tag=s1\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: 4711 BYE\r\n\
+         Reason: SIP;cause=480;text=\"Temporarily Unavailable\"\r\nContent-Length: 0\r\n\r\n",
+        parameter_free(header(invite, "Contact")),
+        header(invite, "Record-Route"),
+        header(invite, "To"),
+        header(invite, "From"),
+        header(invite, "Call-ID"),
     )
 }
 
@@ -422,6 +451,71 @@ async fn a_short_registration_is_refreshed() {
     let script = script.lock().await;
     assert_eq!(script.registers.len(), 4, "challenge, answer, refresh, end");
     assert!(header(&script.registers[3], "Contact").ends_with("expires=0"));
+}
+
+fn call(proxy: SocketAddr, hold_ms: u64, goal: Goal) -> CallArgs {
+    let errand = Errand::Call {
+        dial: Dial::to(&format!("sip:bob@{DOMAIN}")),
+        hold: Duration::from_millis(hold_ms),
+        ring_timeout: Duration::from_secs(5),
+        cancel_after: None,
+        reinvite: false,
+        update: false,
+    };
+    let subscribe = Some((Package::Reg, Role::Ue));
+    CallArgs { register: args(proxy), unregistered: false, subscribe, errand, goal }
+}
+
+#[tokio::test]
+async fn an_authentication_asked_for_during_a_call_leaves_the_call_alone() {
+    let then = vec![reginfo("active", "shortened", "CONTACT", 60)];
+    let (proxy, script) = scscf(Script { then, ..Script::default() }).await;
+    let mut seen = Vec::new();
+    run_call(call(proxy, 700, Goal::Done), |happening| seen.push(happening.to_string()), never())
+        .await
+        .unwrap();
+    let at = |text: &str| seen.iter().position(|line| line.contains(text)).unwrap();
+    assert!(at("re-authenticated") < at("hung up, the BYE was answered 200"), "{seen:#?}");
+    let script = script.lock().await;
+    let invite = &script.invites[0];
+    assert_eq!(header(invite, "Route"), "<sip:orig@scscf.example;lr>");
+    assert_eq!(header(invite, "P-Asserted-Identity"), format!("<sip:alice@{DOMAIN}>"));
+    assert_eq!(header(invite, "Record-Route"), header(&script.registers[0], "Path"));
+    assert!(header(invite, "P-Charging-Vector").contains("icid-value="), "{invite}");
+    assert!(!header(invite, "P-Access-Network-Info").is_empty(), "{invite}");
+    assert_eq!(script.byes.len(), 1);
+    assert_eq!(script.registers.len(), 5, "challenge, answer, challenge, answer, end");
+}
+
+#[tokio::test]
+async fn a_call_that_the_network_releases_is_a_failure_unless_it_was_the_goal() {
+    for (goal, expected) in [
+        (Goal::Bye, Ok(())),
+        (Goal::Done, Err(Error::Missed("it ended before it was to end"))),
+        (Goal::Status(404), Err(Error::Missed("it was answered"))),
+    ] {
+        let (proxy, script) = scscf(Script { releases: true, ..Script::default() }).await;
+        let mut seen = Vec::new();
+        let ended =
+            run_call(call(proxy, 5_000, goal), |happening| seen.push(happening.to_string()), never()).await;
+        assert_eq!(ended, expected);
+        let released = "released by BYE (Reason: SIP;cause=480;text=\"Temporarily Unavailable\")";
+        assert_eq!(seen.iter().any(|line| line.contains(released)), goal != Goal::Status(404), "{seen:#?}");
+        assert!(header(script.lock().await.registers.last().unwrap(), "Contact").ends_with("expires=0"));
+    }
+}
+
+#[tokio::test]
+async fn a_message_ends_as_it_was_to_end_or_fails() {
+    let (proxy, _script) = scscf(Script::default()).await;
+    for (goal, expected) in [
+        (Goal::Status(404), Ok(())),
+        (Goal::Done, Err(Error::Refused { status: 404, reason: "Not Found".into() })),
+    ] {
+        let errand = Errand::Send(Standalone::message("sip:nobody@x.example", "hello"));
+        let args = CallArgs { errand, subscribe: None, ..call(proxy, 0, goal) };
+        assert_eq!(run_call(args, |_| {}, never()).await, expected);
+    }
 }
 
 #[tokio::test]

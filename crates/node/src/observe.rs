@@ -205,6 +205,7 @@ fn cause(event: &Event) -> String {
                 Purpose::Refer => "REFER",
                 Purpose::Relay(..) => "a request on its way",
                 Purpose::Release(..) => "BYE",
+                Purpose::ThirdPartyRegister(_) => "third-party REGISTER",
             };
             match reply {
                 Reply::Response(response) => format!("{} to {what}", response.status().code()),

@@ -28,6 +28,7 @@ impl Shell {
                         Purpose::Refer => self.telemetry.refers.inc(),
                         Purpose::Release(..) => self.telemetry.releases.inc(),
                         Purpose::Relay(..) => self.telemetry.relayed.inc(),
+                        Purpose::ThirdPartyRegister(_) => self.telemetry.third_party_registers.inc(),
                     };
                     self.send(Sending { impi: impi.clone(), purpose, request, relayed: None });
                 }
@@ -41,7 +42,7 @@ impl Shell {
                 Effect::Cancel { relay, branch, reason } => {
                     self.cancel_sent(impi, Purpose::Relay(relay, branch), reason.as_deref());
                 }
-                Effect::Pass { request } => self.pass(request),
+                Effect::Pass { request } => self.pass(request, None),
                 Effect::CxRequest { purpose, request } => {
                     duties.ask();
                     self.ask_hss(impi.clone(), purpose, &request);

@@ -43,9 +43,9 @@ pub struct Running {
 }
 
 /// Ends the HTTP interface.
-type Closing = Pin<Box<dyn Future<Output = ()>>>;
+pub(crate) type Closing = Pin<Box<dyn Future<Output = ()>>>;
 
-struct Started {
+pub(crate) struct Started {
     sip_addrs: Vec<(sip::Transport, SocketAddr)>,
     http_addr: SocketAddr,
 }
@@ -119,7 +119,10 @@ impl Running {
     }
 }
 
-async fn begin(config: Config, store: Arc<dyn Store>) -> anyhow::Result<(Rc<Shell>, Closing, Started)> {
+pub(crate) async fn begin(
+    config: Config,
+    store: Arc<dyn Store>,
+) -> anyhow::Result<(Rc<Shell>, Closing, Started)> {
     let clock = Clock::start();
     let era = u32::try_from(clock.now().millis() / 1000).unwrap_or(0);
     let fence = Fence { epoch: 1, node: config.node.id.as_str().into(), incarnation: rand::random() };

@@ -58,6 +58,7 @@ telemetry! {
         refers = "refers", "REFER requests sent";
         relayed = "sip_relayed", "Requests forwarded on a branch";
         releases = "releases", "BYE requests that release a session";
+        third_party_registers = "third_party_registers", "REGISTER requests sent to application servers";
         reauthentications_started = "reauthentications_started", "Re-authentications the network asked for";
         reauthentications_succeeded = "reauthentications_succeeded", "Re-authentications that were answered rightly";
         reauthentications_lapsed = "reauthentications_lapsed", "Re-authentications that ended otherwise";

@@ -1,10 +1,14 @@
 //! What can be typed.
 
+mod as_;
 mod load;
 mod ue;
 
-pub(crate) use load::{Load, LoadCommand, LoadPlan, resolve};
-pub(crate) use ue::{Ue, UeCommand, UeRegister, Usim};
+pub(crate) use as_::As;
+pub(crate) use load::{CallHabits, Load, LoadCommand, LoadPlan, MixShares, resolve};
+pub(crate) use ue::{
+    CallMethod, Ue, UeAnswer, UeCall, UeCommand, UeRegister, UeRegistration, UeSession, Usim,
+};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -34,6 +38,8 @@ pub(crate) enum Command {
     Hss(Hss),
     /// Be a UE with a soft USIM.
     Ue(Ue),
+    /// Be an application server: proxy, b2bua, user agent, or one that fails.
+    As(Box<As>),
     /// Be many UEs, and measure.
     Load(Load),
     /// List users.
@@ -302,8 +308,22 @@ mod tests {
             "rollcall ue register --impi a@b --k 00112233445566778899aabbccddeeff --op 0 ",
             "rollcall ue subscribe --impi a@b --as operator",
             "rollcall load register --rate 0",
-            "rollcall load call",
+            "rollcall load call --hold -1",
+            "rollcall load call --reject 101",
+            "rollcall load mixed --message -1",
             "rollcall ue call",
+            "rollcall ue call --impi a@b --to sip:c@d --method BYE",
+            "rollcall ue call --impi a@b --to sip:c@d --expect 100",
+            "rollcall ue call --impi a@b --to sip:c@d --expect 404 --expect-bye",
+            "rollcall ue call --impi a@b --to sip:c@d --header nonsense",
+            "rollcall ue call --impi a@b --to sip:c@d --no-register --subscribe reg",
+            "rollcall ue answer --impi a@b --reject 200",
+            "rollcall ue answer --impi a@b --reject 486 --never",
+            "rollcall as --mode nice",
+            "rollcall as --mode redirect",
+            "rollcall as --listen 127.0.0.1:5080",
+            "rollcall as --as-register-status 100",
+            "rollcall as --s-cscf-name sip:s.example",
         ] {
             let error = Cli::try_parse_from(line.split_whitespace()).map(|_| ()).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
@@ -321,8 +341,20 @@ mod tests {
             "rollcall ue register --impi a@b --proxy [::1]:5060 --impu tel:+1 --transport tcp --k 00112233445566778899aabbccddeeff \
              --opc 00112233445566778899aabbccddeeff --expires 60 --path sip:p@1.2.3.4;lr",
             "rollcall ue subscribe --impi a@b --proxy h:1 --event registration-state --as p-cscf --on-reauth wrong",
+            "rollcall ue call --impi a@b --proxy h:1 --to tel:+1 --hold 0.5 --ring-timeout 5 --cancel-after 2 --reinvite --update \
+             --session-expires 90 --prack --privacy id --method INVITE --late-offer --header X-Test:1 --listen 127.0.0.1:5070",
+            "rollcall ue call --impi a@b --to sip:c@d --100rel --expect 404 --subscribe reg --on-reauth wrong",
+            "rollcall ue call --impi a@b --to sip:c@d --hold 60 --expect-bye --no-record-route",
+            "rollcall ue call --impi a@b --to sip:c@d --method message --body hello",
+            "rollcall ue answer --impi a@b --ring 1 --reject 486",
+            "rollcall ue answer --impi a@b --never --count 2 --reliable --hangup-after 3 --stay 60 --min-se 90 --refresh",
+            "rollcall as --listen udp:127.0.0.1:5080 --listen tcp:127.0.0.1:5080 --mode reject --status 503 --progress 183 --delay-ms 5",
+            "rollcall as --mode retarget --to sip:c@d --http 127.0.0.1:8090 --as-register-status 0 --no-record-route",
+            "rollcall as --mode slow --s-cscf 127.0.0.1:5060 --s-cscf-name sip:scscf.example:5060",
             "rollcall load register --rate 12.5 --users 10 --duration 3 --json",
             "rollcall load reregister",
+            "rollcall load call --users 1000 --rate 100 --duration 10 --hold 2.5 --ring 200 --reject 5 --cancel 5 --json",
+            "rollcall load mixed --rate 50 --register 1 --reregister 2 --call 3 --message 4 --subscribe 0 --callee-ends 10",
             "rollcall users --state unregistered_services -q ali --json",
             "rollcall user a@b --json --api http://127.0.0.1:1/ --token t",
             "rollcall watch a@b",

@@ -1,33 +1,41 @@
 //! Many UEs, and what they measured.
 
-use crate::cli::{self, LoadCommand, LoadPlan};
+use crate::cli::{self, CallHabits, LoadCommand, LoadPlan, MixShares};
 use crate::{signals, ue};
 use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressStyle};
-use lab::load::{Plan, Progress, Report};
+use lab::load::{Habits, Plan, Progress, Report, Shares};
 use std::io::{self, Write};
 use std::time::Duration;
 
 pub(crate) fn run(command: LoadCommand) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (args, report) = match command {
-        LoadCommand::Register(args) => {
-            let (plan, bar) = (plan(&args)?, bar());
-            let report = runtime.block_on(lab::load::register(plan, |at| show(&bar, at), signals::end()))?;
-            bar.finish_and_clear();
-            (args, report)
-        }
-        LoadCommand::Reregister(args) => {
-            let (plan, bar) = (plan(&args)?, bar());
-            let report =
-                runtime.block_on(lab::load::reregister(plan, |at| show(&bar, at), signals::end()))?;
-            bar.finish_and_clear();
-            (args, report)
-        }
-    };
-    print(&report, args.json)?;
-    ensure!(report.succeeded > 0, "nothing succeeded");
-    ensure!(report.failed == 0, "{} of {} failed", report.failed, report.started);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let bar = bar();
+    let progress = |at: &Progress| show(&bar, at);
+    let (report, json) = runtime.block_on(async {
+        anyhow::Ok(match command {
+            LoadCommand::Register(args) => {
+                (lab::load::register(plan(&args)?, progress, signals::end()).await?, args.json)
+            }
+            LoadCommand::Reregister(args) => {
+                (lab::load::reregister(plan(&args)?, progress, signals::end()).await?, args.json)
+            }
+            LoadCommand::Call(args) => {
+                let (plan, habits) = (plan(&args.plan)?, habits(&args.habits));
+                (lab::load::call(plan, habits, progress, signals::end()).await?, args.plan.json)
+            }
+            LoadCommand::Mixed(args) => {
+                let (plan, habits, shares) = (plan(&args.plan)?, habits(&args.habits), shares(&args.shares));
+                let report = lab::load::mixed(plan, habits, shares, progress, signals::end()).await?;
+                (report, args.plan.json)
+            }
+        })
+    })?;
+    bar.finish_and_clear();
+    print(&report, json)?;
+    let total = &report.total;
+    ensure!(total.succeeded > 0, "nothing succeeded");
+    ensure!(total.failed == 0, "{} of {} failed", total.failed, total.started);
     Ok(())
 }
 
@@ -52,7 +60,28 @@ fn plan(args: &LoadPlan) -> anyhow::Result<Plan> {
         credentials: ue::credentials(&args.usim),
         expires: args.expires,
         sockets: usize::from(args.sockets),
+        registration_rate: args.registration_rate,
     })
+}
+
+fn habits(args: &CallHabits) -> Habits {
+    Habits {
+        hold: Duration::from_secs_f64(args.hold),
+        ring: Duration::from_millis(args.ring),
+        reject: args.reject,
+        cancel: args.cancel,
+        callee_ends: args.callee_ends,
+    }
+}
+
+fn shares(args: &MixShares) -> Shares {
+    Shares {
+        register: args.register,
+        reregister: args.reregister,
+        call: args.call,
+        message: args.message,
+        subscribe: args.subscribe,
+    }
 }
 
 /// Drawn on stderr, and only in a terminal.
@@ -66,7 +95,9 @@ fn bar() -> ProgressBar {
 
 fn show(bar: &ProgressBar, at: &Progress) {
     if at.preparing {
-        bar.set_message("registering everybody first");
+        bar.set_length(at.planned);
+        bar.set_position(at.succeeded);
+        bar.set_message(format!("registering everybody first: {} of {}", at.succeeded, at.planned));
         return;
     }
     bar.set_length(at.planned);

@@ -1,6 +1,7 @@
 //! One binary for everything a person types.
 
 mod api;
+mod as_;
 mod cli;
 mod hss;
 mod lab_command;
@@ -43,6 +44,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Node(args) => node_command::run(&args),
         Command::Hss(args) => hss::run(&args),
         Command::Ue(args) => ue::run(args.command),
+        Command::As(args) => as_::run(*args),
         Command::Load(args) => load::run(args.command),
         Command::Users(args) => show::users(&args),
         Command::User(args) => show::user(&args),

@@ -1,9 +1,12 @@
 //! A UE with a soft USIM.
 
-use crate::cli::{UeCommand, UeRegister, Usim};
+use crate::cli::{CallMethod, UeAnswer, UeCall, UeCommand, UeRegister, UeRegistration, UeSession, Usim};
 use crate::{ladder, signals};
 use lab::provisioning;
-use lab::ue::{Credentials, Happening, Operator, RegisterArgs, SubscribeArgs, run_register, run_subscribe};
+use lab::ue::{
+    AnswerArgs, Answering, CallArgs, Credentials, Dial, Errand, Goal, Happening, Operator, Package,
+    RegisterArgs, Role, Standalone, SubscribeArgs, Then, run_answer, run_call, run_register, run_subscribe,
+};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -11,18 +14,24 @@ pub(crate) fn run(command: UeCommand) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
-            UeCommand::Register(args) => run_register(plan(args), tell, signals::end()).await?,
+            UeCommand::Register(args) => run_register(stay(args), tell, signals::end()).await?,
             UeCommand::Subscribe(args) => {
                 let plan =
-                    SubscribeArgs { register: plan(args.register), package: args.event, role: args.role };
+                    SubscribeArgs { register: stay(args.register), package: args.event, role: args.role };
                 run_subscribe(plan, tell, signals::end()).await?;
             }
+            UeCommand::Call(args) => run_call(call(*args), tell, signals::end()).await?,
+            UeCommand::Answer(args) => run_answer(answer(*args), tell, signals::end()).await?,
         }
         Ok(())
     })
 }
 
-fn plan(args: UeRegister) -> RegisterArgs {
+fn stay(args: UeRegister) -> RegisterArgs {
+    RegisterArgs { stay: args.stay.map(Duration::from_secs), ..registration(args.as_whom) }
+}
+
+fn registration(args: UeRegistration) -> RegisterArgs {
     RegisterArgs {
         impi: args.who.impi,
         proxy: args.who.proxy,
@@ -31,9 +40,71 @@ fn plan(args: UeRegister) -> RegisterArgs {
         credentials: credentials(&args.who.usim),
         expires: args.expires,
         path: args.path,
-        stay: args.stay.map(Duration::from_secs),
+        stay: None,
         on_reauth: args.on_reauth,
+        listen: args.listen,
+        record_route: true,
     }
+}
+
+/// Registration, whether there is none, and what is subscribed to.
+fn session(args: UeSession) -> (RegisterArgs, bool, Option<(Package, Role)>) {
+    let register = RegisterArgs { record_route: !args.no_record_route, ..registration(args.as_whom) };
+    (register, args.no_register, args.subscribe.map(|package| (package, Role::Ue)))
+}
+
+fn call(args: UeCall) -> CallArgs {
+    let (register, unregistered, subscribe) = session(args.session);
+    let errand = match args.method {
+        CallMethod::Invite => Errand::Call {
+            dial: Dial {
+                session_expires: args.session_expires,
+                reliable: args.prack,
+                privacy: args.privacy,
+                late_offer: args.late_offer,
+                headers: args.header,
+                ..Dial::to(&args.to)
+            },
+            hold: Duration::from_secs_f64(args.hold),
+            ring_timeout: Duration::from_secs_f64(args.ring_timeout),
+            cancel_after: args.cancel_after.map(Duration::from_secs_f64),
+            reinvite: args.reinvite,
+            update: args.update,
+        },
+        CallMethod::Message | CallMethod::Options => {
+            let mut request = if args.method == CallMethod::Message {
+                Standalone::message(&args.to, &args.body.unwrap_or_default())
+            } else {
+                Standalone::options(&args.to)
+            };
+            (request.privacy, request.headers) = (args.privacy, args.header);
+            Errand::Send(request)
+        }
+    };
+    let goal = match args.expect {
+        Some(status) => Goal::Status(status),
+        None if args.expect_bye => Goal::Bye,
+        None => Goal::Done,
+    };
+    CallArgs { register, unregistered, subscribe, errand, goal }
+}
+
+fn answer(args: UeAnswer) -> AnswerArgs {
+    let (register, unregistered, subscribe) = session(args.session);
+    let answering = Answering {
+        ring: Duration::from_secs_f64(args.ring),
+        then: match args.reject {
+            Some(status) => Then::Reject(status),
+            None if args.never => Then::Wait,
+            None => Then::Answer,
+        },
+        hang_up_after: args.hangup_after.map(Duration::from_secs_f64),
+        reliable: args.reliable,
+        min_se: args.min_se,
+        refresh: args.refresh,
+    };
+    let register = RegisterArgs { stay: args.stay.map(Duration::from_secs), ..register };
+    AnswerArgs { register, unregistered, subscribe, answering, count: args.count }
 }
 
 /// What the USIM holds; the lab's unless given.

@@ -63,6 +63,8 @@ pub enum Purpose {
     Relay(RelayId, sip::proxy::BranchId),
     /// BYE that releases one side of a session (TS 24.229 §5.4.5.1).
     Release(SessionId, Side),
+    /// Third-party REGISTER to an application server.
+    ThirdPartyRegister(AsId),
 }
 
 /// A request on its way through this user: a server transaction and its branches.
@@ -105,6 +107,10 @@ impl Side {
 /// A subscription to the registration state of this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SubscriptionId(pub u64);
+
+/// An application server that hears of the registrations of this user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AsId(pub u64);
 
 /// What became of a SIP request.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ pub mod gruu;
 pub mod identity;
 pub mod ifc;
 pub mod locate;
+pub mod media;
 pub mod moment;
 pub mod policy;
 pub mod profile;
@@ -19,8 +20,8 @@ pub mod view;
 
 pub use effect::{Effect, Outcome, Save, Told};
 pub use event::{
-    AskTx, AttemptId, CxPurpose, CxTx, Event, Purpose, RelayId, Reply, ServerTx, SessionId, SharedContact,
-    Side, Source, SubscriptionId, Trigger,
+    AsId, AskTx, AttemptId, CxPurpose, CxTx, Event, Purpose, RelayId, Reply, ServerTx, SessionId,
+    SharedContact, Side, Source, SubscriptionId, Trigger,
 };
 pub use identity::{Impi, Impu};
 pub use locate::{Located, locate};

@@ -1,7 +1,8 @@
 //! Where the specification says *may*, the operator decides here. Where it says *shall*, there is no field.
 
-use crate::ifc::Criteria;
-use crate::{Span, token::Tokens};
+use crate::ifc::{Chain, Criteria};
+use crate::media::MediaProfile;
+use crate::{Span, profile::ServiceProfile, token::Tokens};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -24,8 +25,10 @@ pub struct Policy {
     pub reauthentication: Reauthentication,
     /// Sessions and standalone transactions.
     pub session: Session,
-    /// Shared sets of initial filter criteria by their identifier (TS 29.228 §6.6, SharedIFCSetID).
+    /// Filter criteria that service profiles name by SharedIFCSetID (TS 29.228 §6.6).
     pub shared_criteria: BTreeMap<u32, Criteria>,
+    /// Media that sessions may have.
+    pub media: Media,
 }
 
 impl Policy {
@@ -41,7 +44,15 @@ impl Policy {
             reauthentication: Reauthentication::default(),
             session: Session::default(),
             shared_criteria: BTreeMap::new(),
+            media: Media::default(),
         }
+    }
+
+    /// The criteria that apply to `profile`: its own and the shared sets it names. A set that the operator has not configured
+    /// is as if it were empty.
+    pub fn chain(&self, profile: &ServiceProfile) -> Chain {
+        let shared = profile.shared_criteria.iter().filter_map(|id| self.shared_criteria.get(id));
+        Chain::new(std::iter::once(&profile.criteria).chain(shared).cloned())
     }
 
     /// Host and port of the name, as they stand in URIs that lead back here.
@@ -79,6 +90,8 @@ pub struct Registration {
     pub max_attempts: usize,
     /// Keep the profile for services to the unregistered user when the last contact ends (TS 29.228 §6.1.2).
     pub store_server_name: bool,
+    /// Application servers that hear of one implicit registration set.
+    pub max_application_servers: usize,
 }
 
 impl Default for Registration {
@@ -91,6 +104,7 @@ impl Default for Registration {
             reregistration_interval: 1800,
             max_attempts: 16,
             store_server_name: false,
+            max_application_servers: 16,
         }
     }
 }
@@ -315,4 +329,24 @@ impl Default for Session {
             trusted_domains: Vec::new(),
         }
     }
+}
+
+/// `[media]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// What an offer may hold, by SubscribedMediaProfileId (TS 29.228 §6.6).
+    #[serde(deserialize_with = "by_number")]
+    pub profiles: BTreeMap<u32, MediaProfile>,
+    /// The same for subscribers who have none of these; absent: anything.
+    pub otherwise: Option<MediaProfile>,
+}
+
+/// Keys of a table are text, also where they are numbers.
+fn by_number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<u32, MediaProfile>, D::Error> {
+    let read = BTreeMap::<String, MediaProfile>::deserialize(from)?;
+    let number = |(key, profile): (String, MediaProfile)| Some((key.parse().ok()?, profile));
+    read.into_iter()
+        .map(|entry| number(entry).ok_or_else(|| serde::de::Error::custom("a media profile has a number")))
+        .collect()
 }

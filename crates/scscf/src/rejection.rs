@@ -38,6 +38,8 @@ pub enum Remedy {
     Accept(&'static str),
     /// Allow: the methods served.
     Allow(&'static str),
+    /// A session description of what is allowed.
+    SessionDescription(Box<str>),
 }
 
 impl Rejection {
@@ -66,6 +68,7 @@ impl Rejection {
             Remedy::Unsupported(tags) => answer.header(sip::Name::Unsupported, tags),
             Remedy::Accept(kind) => answer.header(sip::Name::Accept, kind),
             Remedy::Allow(methods) => answer.header(sip::Name::Allow, methods),
+            Remedy::SessionDescription(text) => answer.body("application/sdp", text.as_bytes()),
         };
         answer.header(sip::Name::Warning, format_args!("399 {agent} \"{quoted} ({})\"", self.clause)).finish()
     }

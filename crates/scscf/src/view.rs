@@ -3,7 +3,7 @@
 use crate::{
     Timestamp,
     event::{Side, Trigger},
-    user::{Phase, ReleaseCause, Subscriber},
+    user::{Phase, ReleaseCause, Said, Subscriber},
 };
 use serde::{Serialize, Serializer};
 
@@ -20,6 +20,8 @@ pub struct View {
     pub bindings: Vec<Binding>,
     /// Reg-event subscriptions.
     pub subscriptions: Vec<Subscription>,
+    /// Application servers that hear of the registration.
+    pub third_party: Vec<ThirdParty>,
     /// Sessions.
     pub sessions: Vec<Session>,
     /// What became of sessions that were released, newest last.
@@ -108,6 +110,22 @@ pub struct LastNotify {
     #[serde(serialize_with = "rfc3339")]
     pub at: Timestamp,
     /// Its final status; `null` while awaited, 0 when none came.
+    pub status: Option<u16>,
+}
+
+/// One application server that hears of the registration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ThirdParty {
+    /// ServerName of the filter criterion.
+    pub application_server: String,
+    /// The public identity it hears of.
+    pub impu: String,
+    /// What it was told last.
+    pub state: Said,
+    /// Until when it takes the identity for registered; `null` unless it was told so.
+    #[serde(serialize_with = "rfc3339_option")]
+    pub expires_at: Option<Timestamp>,
+    /// Final status of the last REGISTER; `null` while awaited, 0 when none came.
     pub status: Option<u16>,
 }
 

@@ -11,8 +11,9 @@ mod world;
 
 use scscf::cx::{self, DeregistrationReason};
 use scscf::policy::OnWrongAnswer;
+use scscf::profile::{Condition, DefaultHandling};
 use scscf::view::RegistrationState;
-use scscf::{Event, Impi, Span, Timestamp};
+use scscf::{Event, Impi, Purpose, Span, Timestamp};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -53,10 +54,26 @@ impl Ladder {
                 self.world.watch(&mut watcher);
                 self.watchers.insert(((*name).into(), (*event).into()), watcher);
             }
+            [name, "hears", "of", "registrations"] => self.hears(name, DefaultHandling::SessionContinued),
+            [name, "must", "take", "registrations"] => self.hears(name, DefaultHandling::SessionTerminated),
             [name, "is", "silent"] => self.silent.push((*name).into()),
             _ => panic!("given {words:?}"),
         }
         self.world.arrows.clear();
+    }
+
+    /// One more application server whose criterion matches REGISTER.
+    fn hears(&mut self, name: &str, default_handling: DefaultHandling) {
+        let profile = &mut self.world.profile.profiles[0];
+        let mut criteria = profile.criteria.to_vec();
+        let mut criterion = criteria[0].clone();
+        let trigger = criterion.trigger.as_mut().unwrap();
+        trigger.spts[0].condition = Condition::Method("REGISTER".into());
+        criterion.application_server.server_name = format!("sip:{name}.home1.net").into();
+        criterion.application_server.default_handling = default_handling;
+        criterion.priority = criteria.len() as u32;
+        criteria.push(criterion);
+        profile.criteria = criteria.into();
     }
 
     fn with(&mut self, words: &[&str]) {
@@ -87,7 +104,7 @@ impl Ladder {
                 self.world.subscribe(&mut watcher, Some(expires));
                 self.watchers.insert(known, watcher);
             }
-            [status, "NOTIFY"] => {
+            [status, "NOTIFY" | "REGISTER"] => {
                 let sent = self.awaiting(party);
                 match *status {
                     "no" => self.world.time_out(&sent),
@@ -162,26 +179,28 @@ impl Ladder {
         self.ues.insert(party.into(), ue);
     }
 
+    fn receiver(&self, sent: &world::Sent) -> String {
+        match sent.purpose {
+            Purpose::Notify(_) => self.world.name_of(sent.request.call_id()),
+            Purpose::Refer => self.world.name_of(sent.request.uri_text()),
+            Purpose::ThirdPartyRegister(_) => world::server_of(&sent.request),
+            Purpose::Relay(..) | Purpose::Release(..) => self.world.name_of(sent.request.uri_text()),
+        }
+    }
+
     fn awaiting(&self, party: &str) -> world::Sent {
         self.world
             .sent
             .iter()
-            .find(|sent| self.world.name_of(sent.request.call_id()) == party)
+            .find(|sent| self.receiver(sent) == party)
             .cloned()
-            .unwrap_or_else(|| panic!("{party} has no NOTIFY to answer"))
+            .unwrap_or_else(|| panic!("{party} has nothing to answer"))
     }
 
     /// Who is not silent answers, and what was said is written down.
     fn settle(&mut self) {
         loop {
-            let next = self.world.sent.iter().find(|sent| {
-                let name = match sent.purpose {
-                    scscf::Purpose::Notify(_) => self.world.name_of(sent.request.call_id()),
-                    scscf::Purpose::Relay(..) | scscf::Purpose::Release(..) => return true,
-                    scscf::Purpose::Refer => self.world.name_of(sent.request.uri_text()),
-                };
-                !self.silent.contains(&name)
-            });
+            let next = self.world.sent.iter().find(|sent| !self.silent.contains(&self.receiver(sent)));
             let Some(sent) = next.cloned() else { break };
             self.world.reply(&sent, 200);
         }

@@ -1,7 +1,7 @@
 //! RFC 3261 §8.1.1, §8.2.6 — new messages, written straight into octets.
 
-use crate::{Headers, Method, Name, Request, Response, Status, Uri, headers::Line, parse};
-use std::fmt::{self, Display, Write};
+use crate::{Headers, Method, Name, Request, Response, Status, Uri, raw::Raw};
+use std::fmt::Display;
 
 /// Writes a request. Headers stand in the order of the calls; Content-Length comes last.
 pub struct Builder {
@@ -12,7 +12,6 @@ pub struct Builder {
 /// Writes a response. Headers stand in the order of the calls; Content-Length comes last.
 pub struct ResponseBuilder {
     status: Status,
-    reason: Option<Box<str>>,
     raw: Raw,
     body: Option<Body>,
 }
@@ -25,23 +24,21 @@ pub(crate) struct Body {
 
 impl Builder {
     pub(crate) fn new(method: &Method, uri: &Uri) -> Self {
-        let mut raw = Raw(Vec::with_capacity(512));
-        raw.text(format_args!("{method} {uri} SIP/2.0"));
-        raw.end_line();
+        let raw = Raw::starting(format_args!("{method} {uri} SIP/2.0"), 512);
         Self { raw, body: None }
     }
 
     /// Adds a header line. Line breaks in the value become spaces.
     #[must_use]
     pub fn header(mut self, name: Name, value: impl Display) -> Self {
-        self.raw.line(name.as_str(), value);
+        self.raw.line(name, value);
         self
     }
 
     /// Adds a header line by the text of its name.
     #[must_use]
     pub fn raw(mut self, name: &str, value: &str) -> Self {
-        self.raw.line(name, value);
+        self.raw.line_named(name, value);
         self
     }
 
@@ -59,46 +56,45 @@ impl Builder {
 }
 
 impl ResponseBuilder {
-    // Names are an open list: what is not copied is left.
-    #[allow(clippy::wildcard_enum_match_arm)]
     pub(crate) fn new(request: &Request, status: Status, to_tag: &str) -> Self {
-        let mut raw = Raw(Vec::with_capacity(512));
         let headers: &Headers = request;
-        for line in &headers.index.lines {
-            let Some(name) = line.name else { continue };
-            match name {
-                Name::Via | Name::From | Name::CallId | Name::CSeq => raw.copy(headers, name, line),
-                Name::Timestamp if status == Status::TRYING => raw.copy(headers, name, line),
-                Name::To => {
-                    raw.copy(headers, name, line);
-                    if status != Status::TRYING && headers.to_tag().is_none() && !to_tag.is_empty() {
-                        raw.extend_last(format_args!(";tag={to_tag}"));
-                    }
-                }
-                _ => {}
+        let copied = |name| {
+            matches!(name, Name::Via | Name::From | Name::CallId | Name::CSeq | Name::To)
+                || name == Name::Timestamp && status == Status::TRYING
+        };
+        let lines =
+            headers.index.lines.iter().filter_map(|line| Some((line.name.filter(|&n| copied(n))?, line)));
+        let length: usize =
+            lines.clone().map(|(name, line)| name.as_str().len() + usize::from(line.len)).sum();
+        let mut raw = Raw::response(status, status.reason(), length + 256);
+        for (name, line) in lines {
+            raw.octets(name, headers.octets(line.value_span()));
+            let untagged = name == Name::To && status != Status::TRYING && headers.to_tag().is_none();
+            if untagged && !to_tag.is_empty() {
+                raw.extend_last(format_args!(";tag={to_tag}"));
             }
         }
-        Self { status, reason: None, raw, body: None }
+        Self { status, raw, body: None }
     }
 
     /// Adds a header line. Line breaks in the value become spaces.
     #[must_use]
     pub fn header(mut self, name: Name, value: impl Display) -> Self {
-        self.raw.line(name.as_str(), value);
+        self.raw.line(name, value);
         self
     }
 
     /// Adds a header line by the text of its name.
     #[must_use]
     pub fn raw(mut self, name: &str, value: &str) -> Self {
-        self.raw.line(name, value);
+        self.raw.line_named(name, value);
         self
     }
 
     /// Replaces the reason phrase of the specifications.
     #[must_use]
     pub fn reason(mut self, reason: &str) -> Self {
-        self.reason = Some(reason.into());
+        self.raw.restart(format_args!("SIP/2.0 {} {reason}", self.status));
         self
     }
 
@@ -111,93 +107,12 @@ impl ResponseBuilder {
 
     /// The response.
     pub fn finish(self) -> Response {
-        let mut raw = Raw::response(self.status, self.reason.as_deref().unwrap_or(self.status.reason()));
-        raw.0.extend_from_slice(&self.raw.0);
-        Response(raw.finish(self.body.as_ref()).unwrap_or_else(|_| empty()))
+        Response(self.raw.finish(self.body.as_ref()).unwrap_or_else(|_| empty()))
     }
 }
 
 /// What a builder gives back when its headers are beyond every limit: a message no peer would take either.
 fn empty() -> Headers {
-    let octets = b"OPTIONS sip:anonymous.invalid SIP/2.0\r\nContent-Length: 0\r\n\r\n".to_vec();
-    parse::built(octets).unwrap_or_else(|_| unreachable!("a constant that parses"))
-}
-
-/// Octets of a start line and header lines.
-#[derive(Default)]
-pub(crate) struct Raw(pub(crate) Vec<u8>);
-
-impl Raw {
-    pub(crate) fn response(status: Status, reason: &str) -> Self {
-        let mut raw = Self(Vec::with_capacity(1024));
-        raw.text(format_args!("SIP/2.0 {status} {reason}"));
-        raw.end_line();
-        raw
-    }
-
-    fn end_line(&mut self) {
-        self.0.extend_from_slice(b"\r\n");
-    }
-
-    fn text(&mut self, text: impl Display) {
-        // A value whose Display fails leaves what it wrote so far.
-        let _ = write!(OneLine(&mut self.0), "{text}");
-    }
-
-    pub(crate) fn line(&mut self, name: &str, value: impl Display) {
-        self.text(name);
-        self.0.extend_from_slice(b": ");
-        self.text(value);
-        self.end_line();
-    }
-
-    /// A line of octets as they came, foldings included.
-    pub(crate) fn octets(&mut self, name: Name, value: &[u8]) {
-        self.0.extend_from_slice(name.as_str().as_bytes());
-        self.0.extend_from_slice(b": ");
-        self.0.extend_from_slice(value);
-        self.end_line();
-    }
-
-    fn copy(&mut self, headers: &Headers, name: Name, line: &Line) {
-        self.octets(name, headers.octets(line.value_span()));
-    }
-
-    /// Writes more at the end of the last line.
-    pub(crate) fn extend_last(&mut self, more: fmt::Arguments<'_>) {
-        self.0.truncate(self.0.len() - 2);
-        self.text(more);
-        self.end_line();
-    }
-
-    pub(crate) fn finish(mut self, body: Option<&Body>) -> Result<Headers, parse::Fault> {
-        match body {
-            Some(body) => {
-                self.line("Content-Type", &body.content_type);
-                self.line("Content-Length", body.octets.len());
-                self.end_line();
-                self.0.extend_from_slice(&body.octets);
-            }
-            None => self.0.extend_from_slice(b"Content-Length: 0\r\n\r\n"),
-        }
-        // A final response is kept for as long as its request may be retransmitted.
-        self.0.shrink_to_fit();
-        parse::built(self.0)
-    }
-}
-
-/// Lets no value end its line: whoever writes a header writes one header.
-struct OneLine<'a>(&'a mut Vec<u8>);
-
-impl Write for OneLine<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut rest = text.as_bytes();
-        while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
-            self.0.extend_from_slice(&rest[..at]);
-            self.0.push(b' ');
-            rest = &rest[at + 1..];
-        }
-        self.0.extend_from_slice(rest);
-        Ok(())
-    }
+    let raw = Raw::starting("OPTIONS sip:anonymous.invalid SIP/2.0", 0);
+    raw.finish(None).unwrap_or_else(|_| unreachable!("a constant that parses"))
 }

@@ -2,16 +2,15 @@
 
 use crate::{
     Headers, Name, Request, Response, Uri,
-    builder::{Body, Raw},
-    header::via,
+    builder::Body,
     headers::{Index, Line, Span, Start, Tag},
     lexis, parse,
+    raw::Raw,
 };
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::{
     fmt::Display,
-    net::IpAddr,
     sync::{Arc, OnceLock},
 };
 
@@ -33,7 +32,7 @@ struct Slot {
 #[derive(Clone, Copy)]
 enum Source {
     Kept(u16),
-    Fresh(u32, u32),
+    Fresh(u16),
 }
 
 impl Edit {
@@ -49,9 +48,12 @@ impl Edit {
     }
 
     fn fresh(&mut self, name: Name, value: impl Display) -> Slot {
-        let from = self.fresh.0.len() as u32;
-        self.fresh.line(name.as_str(), value);
-        Slot { name: Some(name), line: Source::Fresh(from, self.fresh.0.len() as u32) }
+        self.fresh.line(name, value);
+        self.last_fresh(name)
+    }
+
+    fn last_fresh(&self, name: Name) -> Slot {
+        Slot { name: Some(name), line: Source::Fresh(self.fresh.all().len() as u16 - 1) }
     }
 
     fn first(&self, name: Name) -> Option<usize> {
@@ -143,10 +145,8 @@ impl Edit {
     fn set_octets(&mut self, at: usize, name: Name, value: Option<Vec<u8>>) {
         match value.filter(|value| !value.is_empty()) {
             Some(value) => {
-                let from = self.fresh.0.len() as u32;
                 self.fresh.octets(name, &value);
-                self.slots[at] =
-                    Slot { name: Some(name), line: Source::Fresh(from, self.fresh.0.len() as u32) };
+                self.slots[at] = self.last_fresh(name);
             }
             None => {
                 self.slots.remove(at);
@@ -158,42 +158,15 @@ impl Edit {
         &self.source.index.lines[usize::from(i)]
     }
 
+    fn written(&self, i: u16) -> &Line {
+        &self.fresh.all()[usize::from(i)]
+    }
+
     fn value_octets(&self, slot: Slot) -> &[u8] {
         match slot.line {
             Source::Kept(i) => self.source.octets(self.kept(i).value_span()),
-            Source::Fresh(from, to) => {
-                let line = &self.fresh.0[from as usize..to as usize];
-                let colon = memchr::memchr(b':', line).map_or(0, |colon| colon + 1);
-                line[colon..].trim_ascii()
-            }
+            Source::Fresh(i) => self.fresh.at(self.written(i).value_span()),
         }
-    }
-
-    /// RFC 3261 §18.2.1, RFC 3581 §4: writes where the request came from into its top Via, `received` when sent-by does
-    /// not say so or `rport` is given, `rport` when given. Other values and parameters stay as they came.
-    pub fn top_via_received(&mut self, ip: IpAddr, rport: Option<u16>) {
-        let Some(at) = self.first(Name::Via) else { return };
-        let value = self.value_octets(self.slots[at]);
-        let Ok(text) = std::str::from_utf8(value) else { return };
-        let (top, rest) = match lexis::find_separator(text.as_bytes(), 0, b',') {
-            Some(comma) => (&text[..comma], &text[comma..]),
-            None => (text, ""),
-        };
-        let top = lexis::unfold(lexis::trim(top));
-        let Ok(spans) = via::scan(&top) else { return };
-        let (from, to) = spans.host();
-        let host = top[from..to].trim_start_matches('[').trim_end_matches(']');
-        let mut params = crate::Params::parse(&top[spans.params()..]).unwrap_or_default();
-        params.remove("received");
-        let says_so = host.parse::<IpAddr>().is_ok_and(|host| host == ip);
-        if !says_so || rport.is_some() {
-            params.insert("received", &ip.to_string());
-        }
-        if let Some(port) = rport {
-            params.insert("rport", &port.to_string());
-        }
-        let value = format!("{}{params}{rest}", &top[..spans.params()].trim_end());
-        self.set_octets(at, Name::Via, Some(value.into_bytes()));
     }
 
     /// Replaces the body with Content-Type and Content-Length.
@@ -216,8 +189,9 @@ impl Edit {
 
     /// Writes octets and index together: lines that are kept need not be read again.
     fn write(&self) -> Result<Headers, parse::Fault> {
+        self.fresh.check()?;
         let source = &self.source;
-        let mut out = Vec::with_capacity(source.bytes.len() + self.fresh.0.len() + 64);
+        let mut out = Vec::with_capacity(source.bytes.len() + self.fresh.len() + 64);
         let first_line = source.index.lines.first().map_or(source.index.head_end, |line| line.start);
         let (start, uri) = match (&source.index.start, &self.uri) {
             (Start::Request { method, uri: (from, to) }, Some(uri)) => {
@@ -237,7 +211,7 @@ impl Edit {
         for slot in &self.slots {
             let mut line = match slot.line {
                 Source::Kept(i) => *self.kept(i),
-                Source::Fresh(from, to) => parse::fresh_line(&self.fresh.0[from as usize..to as usize])?,
+                Source::Fresh(i) => *self.written(i),
             };
             line.start = at;
             at += u32::from(line.len);
@@ -271,9 +245,9 @@ impl Edit {
                     out.extend_from_slice(run.map_or(&[], |span| source.octets(span)));
                     run = Some(self.kept(i).span());
                 }
-                (Source::Fresh(from, to), _) => {
+                (Source::Fresh(i), _) => {
                     out.extend_from_slice(run.take().map_or(&[], |span| source.octets(span)));
-                    out.extend_from_slice(&self.fresh.0[from as usize..to as usize]);
+                    out.extend_from_slice(self.fresh.at(self.written(i).span()));
                 }
             }
         }

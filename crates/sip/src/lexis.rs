@@ -133,23 +133,19 @@ pub(crate) fn quoted_end(text: &[u8], open: usize) -> Option<usize> {
 /// The offset of the first top-level `separator` from `from` on: not inside a quoted string, nor inside `<>`.
 pub(crate) fn find_separator(text: &[u8], from: usize, separator: u8) -> Option<usize> {
     let mut i = from;
-    let mut in_angle = false;
-    while i < text.len() {
-        match text[i] {
-            b'"' if !in_angle => i = quoted_end(text, i)?,
-            b'<' => {
-                in_angle = true;
-                i += 1;
-            }
-            b'>' => {
-                in_angle = false;
-                i += 1;
-            }
-            b if b == separator && !in_angle => return Some(i),
-            _ => i += 1,
+    let mut next = i + memchr::memchr(separator, text.get(i..)?)?;
+    // Most separators have nothing quoted before them.
+    while let Some(open) = memchr::memchr2(b'"', b'<', &text[i..next]) {
+        let open = i + open;
+        i = match text[open] {
+            b'"' => quoted_end(text, open)?,
+            _ => open + memchr::memchr(b'>', &text[open..])? + 1,
+        };
+        if next < i {
+            next = i + memchr::memchr(separator, text.get(i..)?)?;
         }
     }
-    None
+    Some(next)
 }
 
 /// The comma-separated elements of one value, trimmed, empty ones included.

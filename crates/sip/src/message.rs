@@ -263,9 +263,7 @@ mod tests {
 
     #[test]
     fn where_it_came_from() {
-        let mut edit = request(INVITE).edit();
-        edit.top_via_received("192.0.2.9".parse().unwrap(), Some(5099));
-        let edited = edit.finish();
+        let edited = request(INVITE).received_from("192.0.2.9".parse().unwrap(), Some(5099));
         assert_eq!(edited.via().received(), Some("192.0.2.9".parse().unwrap()));
         assert_eq!(edited.via().rport(), Some(Some(5099)));
         assert_eq!(edited.vias().count(), 2);

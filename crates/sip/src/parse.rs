@@ -88,11 +88,6 @@ pub(crate) fn note(bytes: &[u8], line: Line, index: &mut Index) {
     }
 }
 
-/// Indexes one header line this crate wrote.
-pub(crate) fn fresh_line(octets: &[u8]) -> Result<Line, Fault> {
-    header_line(octets, 0, Limits::None)
-}
-
 /// Whether what a peer may send is bounded, or what this crate writes is taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Limits {

@@ -1,7 +1,7 @@
 //! RFC 3261 §8.2, §16.3 — the answer to a request that does not parse, made of what can be read.
 
 use crate::{Name, parse::Fault};
-use crate::{ParseError, Response, Status, builder::Raw, header::address, lexis, limits, start_line};
+use crate::{ParseError, Response, Status, header::address, lexis, limits, raw::Raw, start_line};
 use bytes::Bytes;
 
 /// Turns a fault into an error; a request that can be answered gets its answer, a response or an ACK none.
@@ -25,7 +25,7 @@ fn answer(bytes: &[u8], fault: Fault) -> Option<Response> {
     if !versioned || !lexis::is_token(method) {
         return None;
     }
-    let mut raw = Raw::response(fault.status, fault.status.reason());
+    let mut raw = Raw::response(fault.status, fault.status.reason(), 1024);
     let mut via = false;
     let mut once = [(Name::From, None), (Name::To, None), (Name::CallId, None), (Name::CSeq, None)];
     let mut vias = 0;
@@ -60,7 +60,7 @@ fn answer(bytes: &[u8], fault: Fault) -> Option<Response> {
     }
     // The reason, for whoever wrote the sender; it holds no octet of the message.
     raw.octets(Name::Warning, format!("399 rollcall \"{}\"", fault.why).as_bytes());
-    raw.finish(None).ok().map(Response)
+    raw.finish_reading().ok().map(Response)
 }
 
 fn needs_tag(to: &[u8]) -> bool {

@@ -158,8 +158,7 @@ fn keeps_its_word(octets: &[u8]) -> bool {
     match &message {
         Message::Request(request) => {
             assert_eq!(request.edit().finish().as_bytes(), request.as_bytes());
-            let mut edit = request.edit();
-            edit.top_via_received("192.0.2.77".parse().unwrap(), Some(4444));
+            let mut edit = request.received_from("192.0.2.77".parse().unwrap(), Some(4444)).edit();
             edit.push_top(
                 Name::Via,
                 Via::new(sip::Transport::Udp, "p.home1.net", None).with_param("branch", "z9hG4bKp"),

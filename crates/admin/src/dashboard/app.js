@@ -147,6 +147,12 @@ function notify(last) {
   return `${clock(last.at)} ${last.status == null ? "…" : last.status === 0 ? "no answer" : last.status}`;
 }
 
+function answered({ what, at, status, answered_at }) {
+  if (status == null) return what === "BYE" || what === "CANCEL" ? " …" : "";
+  if (status === 0) return " → no answer";
+  return answered_at ? ` → ${status} after ${new Date(answered_at) - new Date(at)} ms` : ` → ${status}`;
+}
+
 function details(view) {
   const counters = view.authentication;
   const mono = (text) => h("span", { class: "mono" }, text);
@@ -167,6 +173,11 @@ function details(view) {
         notify(s.last_notify), until(s.expires_at)]), "Nobody is subscribed."),
     view.sessions.length > 0 && table("Sessions", ["Peer", "Role", "State", "Since"],
       view.sessions.map((s) => [mono(s.peer), s.role, s.state, clock(s.since)]), ""),
+    view.releases.length > 0 && table("Released sessions", ["When", "Why", "Told"],
+      view.releases.toReversed().map((r) => [clock(r.at), r.cause.replaceAll("_", " "),
+        h("ul", {}, r.told.map((t) => h("li", {}, `${t.side}: ${t.what}`, answered(t))))]), ""),
+    view.third_party.length > 0 && table("Application servers told", ["Server", "Identity", "State", "Answer"],
+      view.third_party.map((t) => [mono(t.application_server), mono(t.impu), t.state, String(t.status ?? "…")]), ""),
     table("Public identities", ["Identity", "State", ""],
       view.identities.map((i) => [mono(i.impu), stateBadge(i.state), [i.default && badge("default"), i.barred && badge("barred", "bad")]]),
       "None is known."),
@@ -221,7 +232,7 @@ async function userPage(impi, signal) {
     if (signal.aborted) return;
     if (status === 404) {
       live.textContent = "";
-      if (shown) show({ ...shown, state: "not_registered", bindings: [], subscriptions: [], sessions: [], reauthentication: null, next_deadline: null });
+      if (shown) show({ ...shown, state: "not_registered", bindings: [], subscriptions: [], sessions: [], third_party: [], reauthentication: null, next_deadline: null });
       else {
         state.replaceChildren(badge("nothing is known of it yet"));
         again.disabled = end.disabled = true;

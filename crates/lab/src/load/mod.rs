@@ -1,13 +1,34 @@
 //! Many UEs at a given rate, whatever the answers do: what the network bears, and how long it takes.
 
-mod caller;
+mod arrival;
+mod call;
 mod drive;
+mod engine;
+mod ground;
+mod mark;
+mod messages;
+mod mix;
+mod outbox;
+mod places;
+mod registrations;
 mod report;
+mod sockets;
+mod subscriptions;
+mod tally;
+mod text;
+mod timers;
+mod user;
 
-pub use report::{Latency, Report};
+pub use call::Habits;
+pub use mix::Shares;
+pub use report::{Count, Latency, Report, Stages};
 
-use crate::ue::Credentials;
+use crate::{provisioning::MOST_GENERATED, ue::Credentials};
+use mix::{Mix, Procedure};
 use std::{future::Future, net::SocketAddr, time::Duration};
+
+/// How long the last calls may take to end beyond their duration, in seconds: two transactions that time out.
+const ENDING_S: f64 = 64.0;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -18,22 +39,24 @@ pub struct Plan {
     pub domain: String,
     /// Number of the first generated subscriber, from 1.
     pub first: u32,
-    /// How many subscribers take part, round and round.
+    /// How many subscribers take part, round and round; for calls, that many callers and as many who are called.
     pub users: u32,
-    /// Registrations started per second.
+    /// Procedures started per second.
     pub rate: f64,
-    /// How long they are started; without it, every user registers once.
+    /// How long they are started; without it, every user (of calls: every caller) has one.
     pub duration: Option<Duration>,
     /// What the USIMs hold.
     pub credentials: Credentials,
     /// Expiry asked for, in seconds.
     pub expires: u32,
-    /// How many sockets share the load.
+    /// How many sockets share the load; for calls, that many on each side.
     pub sockets: usize,
+    /// Registrations per second before the measurement, where it needs registered users.
+    pub registration_rate: f64,
 }
 
 impl Plan {
-    /// One hundred lab users at a hundred registrations per second, each once.
+    /// One hundred lab users at a hundred procedures per second, each once.
     pub fn new(proxy: SocketAddr) -> Self {
         Self {
             proxy,
@@ -45,7 +68,37 @@ impl Plan {
             credentials: Credentials::default(),
             expires: 3600,
             sockets: 2,
+            registration_rate: 1000.0,
         }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let rate = |rate: f64| rate.is_finite() && rate > 0.0 && rate <= 1e6;
+        if !rate(self.rate) || !rate(self.registration_rate) {
+            return Err(Error::Plan("a rate is above 0 and at most 1000000 per second"));
+        }
+        if self.users > MOST_GENERATED / 2 {
+            return Err(Error::Plan("there are no so many users"));
+        }
+        if self.users == 0 || self.first == 0 || self.sockets == 0 || self.sockets > 256 {
+            return Err(Error::Plan(
+                "users, the first of them and sockets count from 1; at most 256 sockets",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Calls need registrations that last, for nobody here sees to it.
+    fn lasts(&self, habits: &Habits) -> Result<(), Error> {
+        let registering = 2.0 * f64::from(self.users) / self.registration_rate;
+        let starting = self.duration.map_or(f64::from(self.users) / self.rate, |one| one.as_secs_f64());
+        let call = (habits.hold + habits.ring).as_secs_f64();
+        if registering + starting + call + ENDING_S > f64::from(self.expires) {
+            return Err(Error::Plan(
+                "registrations would expire before the run ends; ask for a longer expiry",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -56,9 +109,9 @@ pub struct Progress {
     pub preparing: bool,
     /// Since the beginning.
     pub elapsed: Duration,
-    /// Registrations to be started in all.
+    /// Procedures to be started in all.
     pub planned: u64,
-    /// Registrations started.
+    /// Procedures started.
     pub started: u64,
     /// Ended well.
     pub succeeded: u64,
@@ -66,7 +119,7 @@ pub struct Progress {
     pub failed: u64,
     /// Not ended yet.
     pub in_flight: u64,
-    /// Requests sent again.
+    /// Messages sent again.
     pub retransmissions: u64,
 }
 
@@ -91,7 +144,7 @@ pub async fn register(
     progress: impl FnMut(&Progress),
     stop: impl Future<Output = ()>,
 ) -> Result<Report, Error> {
-    drive::Drive::new(plan, "register")?.run(false, progress, stop).await
+    drive::Drive::new(plan, "register", Mix::only(Procedure::Register), None)?.run(progress, stop).await
 }
 
 /// Registers everybody, which is not counted; then protected re-REGISTERs at the rate.
@@ -100,5 +153,31 @@ pub async fn reregister(
     progress: impl FnMut(&Progress),
     stop: impl Future<Output = ()>,
 ) -> Result<Report, Error> {
-    drive::Drive::new(plan, "reregister")?.run(true, progress, stop).await
+    drive::Drive::new(plan, "reregister", Mix::only(Procedure::Reregister), None)?.run(progress, stop).await
 }
+
+/// Registers `plan.users` callers and as many who are called, which is not counted; then calls at the rate, both ends of
+/// which are played here. A call succeeds when it takes the course that `habits` give it, every message of it routed by the
+/// route sets of its dialog.
+pub async fn call(
+    plan: Plan,
+    habits: Habits,
+    progress: impl FnMut(&Progress),
+    stop: impl Future<Output = ()>,
+) -> Result<Report, Error> {
+    drive::Drive::new(plan, "call", Mix::only(Procedure::Call), Some(habits))?.run(progress, stop).await
+}
+
+/// Registers as for calls, which is not counted; then everything at once, each kind in its share of the rate.
+pub async fn mixed(
+    plan: Plan,
+    habits: Habits,
+    shares: Shares,
+    progress: impl FnMut(&Progress),
+    stop: impl Future<Output = ()>,
+) -> Result<Report, Error> {
+    drive::Drive::new(plan, "mixed", Mix::of(&shares)?, Some(habits))?.run(progress, stop).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,38 +1,88 @@
 //! What a load run has measured.
 
-use hdrhistogram::Histogram;
-use serde::Serialize;
-use std::{collections::BTreeMap, fmt, time::Duration};
+use serde::{Serialize, Serializer};
+use std::{collections::BTreeMap, fmt};
 
 /// The result of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// What was run: `register` or `reregister`.
+    /// What was run: `register`, `reregister`, `call` or `mixed`.
     pub scenario: &'static str,
-    /// Registrations started.
-    pub started: u64,
-    /// Those that ended with 200 (OK).
-    pub succeeded: u64,
-    /// Those that did not.
-    pub failed: u64,
-    /// Requests sent again because nothing came in time.
-    pub retransmissions: u64,
-    /// Registrations per second that were to be started.
+    /// Procedures per second that were to be started.
     pub rate_wanted: f64,
-    /// Registrations per second that ended well while they were being started.
-    pub rate_achieved: f64,
-    /// How long registrations were started, in seconds.
+    /// How long procedures were started, in seconds.
     pub duration_s: f64,
+    /// Users that were registered before the measurement.
+    pub registered_before: u64,
+    /// All that was started.
+    #[serde(flatten)]
+    pub total: Count,
+    /// The most that were under way at once.
+    pub most_in_flight: u64,
+    /// Messages sent.
+    pub messages_sent: u64,
+    /// Messages received.
+    pub messages_received: u64,
+    /// Messages received that had come before: retransmissions by the network or the other side.
+    pub repeated: u64,
+    /// Messages received for something that had ended already.
+    pub late: u64,
+    /// Messages that nothing asked for, or that came another way than their route set says, by what they were.
+    pub unexpected: BTreeMap<String, u64>,
+    /// For a mix, each kind by its name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kinds: BTreeMap<&'static str, Count>,
+}
+
+/// How one kind of procedure fared.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Count {
+    /// Started.
+    pub started: u64,
+    /// Took the course they were to take.
+    pub succeeded: u64,
+    /// Did not.
+    pub failed: u64,
+    /// Those of the failed that ended for want of an answer.
+    pub unanswered: u64,
+    /// Messages sent again because nothing came in time.
+    pub retransmissions: u64,
+    /// Per second, those that succeeded (of calls: were answered as planned) while others were still being started.
+    pub rate_achieved: f64,
+    /// Successes by course, where there are several.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub courses: BTreeMap<&'static str, u64>,
     /// Failures by cause.
     pub failures: BTreeMap<String, u64>,
-    /// From REGISTER to 401 (Unauthorized).
-    pub challenge: Latency,
-    /// From the last REGISTER to 200 (OK).
-    pub answer: Latency,
-    /// From the first REGISTER to 200 (OK).
-    pub whole: Latency,
-    /// The same from when the first REGISTER should have been sent: what a generator that lags must not hide.
-    pub whole_from_intended: Latency,
+    /// Latencies, each under its name.
+    #[serde(flatten)]
+    pub stages: Stages,
+}
+
+/// Latencies by name, in order of the procedure.
+#[derive(Clone, Debug, Default)]
+pub struct Stages(pub(super) Vec<(Stage, Latency)>);
+
+/// A span that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stage {
+    /// Its name for programs.
+    pub(super) name: &'static str,
+    /// Its name for people.
+    pub(super) label: &'static str,
+}
+
+impl Stages {
+    /// The latency of that name; nothing measured if there is none.
+    pub fn get(&self, name: &str) -> Latency {
+        self.0.iter().find(|(stage, _)| stage.name == name).map(|(_, latency)| *latency).unwrap_or_default()
+    }
+}
+
+impl Serialize for Stages {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(stage, latency)| (stage.name, latency)))
+    }
 }
 
 /// A distribution of latencies in microseconds.
@@ -54,69 +104,77 @@ pub struct Latency {
     pub max_us: u64,
 }
 
-/// Collects latencies.
-#[derive(Debug)]
-pub(super) struct Recorder(Option<Histogram<u64>>);
-
-impl Recorder {
-    pub(super) fn new() -> Self {
-        // It grows as needed: a latency beyond Timer F counts like any other. Three digits are always possible.
-        Self(Histogram::new(3).ok())
-    }
-
-    pub(super) fn record(&mut self, latency: Duration) {
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        if let Some(histogram) = &mut self.0 {
-            let _ = histogram.record(micros.max(1));
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scenario, total, .. } = self;
+        writeln!(
+            f,
+            "{scenario}: {} started in {:.1} s ({:.1}/s wanted), {} succeeded ({:.1}/s), {} failed, {} retransmissions",
+            total.started,
+            self.duration_s,
+            self.rate_wanted,
+            total.succeeded,
+            total.rate_achieved,
+            total.failed,
+            total.retransmissions
+        )?;
+        writeln!(
+            f,
+            "{} messages sent, {} received ({} repeated, {} late); at most {} under way at once",
+            self.messages_sent, self.messages_received, self.repeated, self.late, self.most_in_flight
+        )?;
+        if self.kinds.is_empty() {
+            total.details(f)?;
         }
-    }
-
-    pub(super) fn latency(&self) -> Latency {
-        let Some(histogram) = self.0.as_ref().filter(|histogram| !histogram.is_empty()) else {
-            return Latency::default();
-        };
-        Latency {
-            count: histogram.len(),
-            min_us: histogram.min(),
-            mean_us: histogram.mean(),
-            p50_us: histogram.value_at_quantile(0.50),
-            p95_us: histogram.value_at_quantile(0.95),
-            p99_us: histogram.value_at_quantile(0.99),
-            max_us: histogram.max(),
+        for (kind, count) in &self.kinds {
+            writeln!(
+                f,
+                "\n{kind}: {} started, {} succeeded ({:.1}/s), {} failed, {} retransmissions",
+                count.started, count.succeeded, count.rate_achieved, count.failed, count.retransmissions
+            )?;
+            count.details(f)?;
         }
+        for (what, count) in &self.unexpected {
+            writeln!(f, "unexpected: {count} x {what}")?;
+        }
+        Ok(())
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Count {
+    /// All kinds together: latencies are not mixed, and causes of failure keep the name of their kind.
+    pub(super) fn sum(kinds: &BTreeMap<&'static str, Self>) -> Self {
+        let mut sum = Self::default();
+        for (kind, count) in kinds {
+            sum.started += count.started;
+            sum.succeeded += count.succeeded;
+            sum.failed += count.failed;
+            sum.unanswered += count.unanswered;
+            sum.retransmissions += count.retransmissions;
+            sum.rate_achieved += count.rate_achieved;
+            let failures = count.failures.iter().map(|(cause, count)| (format!("{kind}: {cause}"), *count));
+            sum.failures.extend(failures);
+        }
+        sum
+    }
+
+    fn details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.courses.is_empty() {
+            let courses: Vec<_> =
+                self.courses.iter().map(|(course, count)| format!("{count} {course}")).collect();
+            writeln!(f, "as planned: {}", courses.join(", "))?;
+        }
         writeln!(
             f,
-            "{}: {} started in {:.1} s ({:.1}/s wanted), {} succeeded ({:.1}/s), {} failed, {} retransmissions",
-            self.scenario,
-            self.started,
-            self.duration_s,
-            self.rate_wanted,
-            self.succeeded,
-            self.rate_achieved,
-            self.failed,
-            self.retransmissions
-        )?;
-        writeln!(
-            f,
-            "{:<28}{:>9}{:>10}{:>10}{:>10}{:>10}",
+            "{:<33}{:>9}{:>10}{:>10}{:>10}{:>10}",
             "latency, ms", "count", "p50", "p95", "p99", "max"
         )?;
-        let rows = [
-            ("REGISTER to 401", &self.challenge),
-            ("REGISTER to 200", &self.answer),
-            ("registration", &self.whole),
-            ("registration from intended", &self.whole_from_intended),
-        ];
-        for (name, latency) in rows {
+        let measured = self.stages.0.iter().filter(|(_, latency)| latency.count > 0);
+        for (Stage { label, .. }, latency) in measured {
             let ms = |micros: u64| micros as f64 / 1000.0;
             writeln!(
                 f,
-                "{name:<28}{:>9}{:>10.2}{:>10.2}{:>10.2}{:>10.2}",
+                "{label:<33}{:>9}{:>10.2}{:>10.2}{:>10.2}{:>10.2}",
                 latency.count,
                 ms(latency.p50_us),
                 ms(latency.p95_us),
@@ -136,24 +194,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_those_of_what_was_recorded() {
-        let mut recorder = Recorder::new();
-        for millis in 1..=1000 {
-            recorder.record(Duration::from_millis(millis));
-        }
-        let latency = recorder.latency();
-        assert_eq!((latency.count, latency.min_us), (1000, 1000));
-        let near = |value: u64, expected: u64| value.abs_diff(expected) <= expected / 500;
-        assert!(near(latency.p50_us, 500_000) && near(latency.p99_us, 990_000), "{latency:?}");
-        assert!(near(latency.max_us, 1_000_000), "{latency:?}");
-        assert_eq!(Recorder::new().latency(), Latency::default());
-    }
-
-    #[test]
     fn a_report_is_read_by_people_and_by_programs() {
-        let failures = BTreeMap::from([("403 Forbidden".to_owned(), 2)]);
-        let report = Report { scenario: "register", failures, ..Report::default() };
-        assert!(report.to_string().contains("failed: 2 x 403 Forbidden"));
-        assert_eq!(serde_json::json!(report)["whole"]["p99_us"], 0);
+        let stage = Stage { name: "bye_to_200", label: "BYE to 200" };
+        let latency = Latency { count: 1, p99_us: 1500, ..Latency::default() };
+        let total = Count {
+            failures: BTreeMap::from([("403 Forbidden".to_owned(), 2)]),
+            courses: BTreeMap::from([("answered", 3)]),
+            stages: Stages(vec![(stage, latency)]),
+            ..Count::default()
+        };
+        let mut report = Report { scenario: "call", total: total.clone(), ..Report::default() };
+        let text = report.to_string();
+        assert!(
+            text.contains("failed: 2 x 403 Forbidden") && text.contains("as planned: 3 answered"),
+            "{text}"
+        );
+        assert!(text.contains("BYE to 200") && text.contains("1.50"), "{text}");
+        let json = serde_json::json!(report);
+        assert_eq!((&json["bye_to_200"]["p99_us"], &json["failed"]), (&1500.into(), &0.into()));
+        assert!(json.get("kinds").is_none());
+        assert_eq!(report.total.stages.get("nothing"), Latency::default());
+        report.kinds.insert("call", total);
+        report.kinds.insert("message", Count { started: 4, rate_achieved: 0.5, ..Count::default() });
+        let sum = Count::sum(&report.kinds);
+        assert_eq!((sum.started, sum.failures["call: 403 Forbidden"], sum.stages.0.len()), (4, 2, 0));
+        assert_eq!(serde_json::json!(report)["kinds"]["call"]["bye_to_200"]["p99_us"], 1500);
+        assert!(report.to_string().contains("\ncall: 0 started"));
     }
 }

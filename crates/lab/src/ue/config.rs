@@ -3,6 +3,7 @@
 use crate::{
     aka::Key,
     provisioning::{self, Octets},
+    wire::Timers,
 };
 use serde::Serialize;
 use std::{fmt, net::SocketAddr, str::FromStr};
@@ -34,6 +35,12 @@ pub struct Config {
     pub protected: bool,
     /// Refreshes registration and subscriptions before they expire.
     pub refresh: bool,
+    /// Where it is reached; any port at the address that faces the proxy unless given.
+    pub listen: Option<SocketAddr>,
+    /// Whether its P-CSCF stays on the path of calls.
+    pub record_route: bool,
+    /// How long it waits before it sends again, and before it gives up.
+    pub timers: Timers,
 }
 
 impl Config {
@@ -52,6 +59,9 @@ impl Config {
             promptly: true,
             protected: true,
             refresh: true,
+            listen: None,
+            record_route: true,
+            timers: Timers::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What happens to a UE, for whoever watches it.
 
-use super::{config::Package, reginfo::Reginfo};
+use super::{call::CallEvent, config::Package, reginfo::Reginfo};
 use serde::Serialize;
 use std::fmt;
 
@@ -60,6 +60,26 @@ pub enum Happening {
         /// By the UE, or the contact event of the NOTIFY.
         by: String,
     },
+    /// Something happened to a call.
+    Call {
+        /// Call-ID.
+        call_id: String,
+        /// Whom it is with.
+        peer: String,
+        /// What happened.
+        event: CallEvent,
+    },
+    /// A request that makes no dialog came and was answered.
+    Messaged {
+        /// Its method.
+        method: String,
+        /// Who sent it: P-Asserted-Identity, else From.
+        from: String,
+        /// Its body.
+        text: String,
+        /// Status code of the answer.
+        status: u16,
+    },
     /// Something that the UE set out to do failed.
     Failed {
         /// Why.
@@ -101,6 +121,14 @@ impl fmt::Display for Happening {
             Self::Reauthenticated => f.write_str("  re-authenticated"),
             Self::AnsweredWrongly { status } => write!(f, "  answered wrongly on purpose: {status}"),
             Self::Deregistered { by } => write!(f, "  deregistered ({by})"),
+            Self::Call { peer, event: event @ CallEvent::Fault(_), .. } => write!(f, "! {peer}: {event}"),
+            Self::Call { peer, event, .. } => write!(f, "  {peer}: {event}"),
+            Self::Messaged { method, from, text, status } if text.is_empty() => {
+                write!(f, "  {method} from {from}, answered {status}")
+            }
+            Self::Messaged { method, from, text, status } => {
+                write!(f, "  {method} from {from}, answered {status}: {text}")
+            }
             Self::Failed { why } => write!(f, "! {why}"),
         }
     }

@@ -1,10 +1,15 @@
-//! RFC 3261 §7 — messages of the UE, built and read with rsip; what rsip has no type for is carried as header text.
+//! RFC 3261 §7 — messages of the UE, built and read with rsip; what rsip has no type for is carried as header text, and
+//! a Request-URI that it cannot read is kept aside.
 
+use crate::wire::{
+    Text, phrase,
+    text::{self, parameter},
+};
 use rsip::{
     Header, Headers, Method, SipMessage,
     headers::{
-        CSeq, CallId, Contact, ContentLength, Expires, From, MaxForwards, RecordRoute, Route, Supported, To,
-        UserAgent, Via,
+        Allow, CSeq, CallId, Contact, ContentLength, ContentType, Expires, From, MaxForwards, RecordRoute,
+        Require, Route, Supported, To, UserAgent, Via,
     },
 };
 
@@ -14,6 +19,7 @@ pub(super) struct Draft {
     pub(super) method: Method,
     pub(super) uri: String,
     headers: Headers,
+    body: String,
 }
 
 /// The fields that every request has.
@@ -24,6 +30,21 @@ pub(super) struct Dialogue<'a> {
     pub(super) cseq: u32,
 }
 
+fn header(name: &str, value: String) -> Header {
+    match name {
+        "Allow" => Allow::from(value).into(),
+        "Contact" => Contact::from(value).into(),
+        "Content-Type" => ContentType::from(value).into(),
+        "Expires" => Expires::from(value).into(),
+        "Route" => Route::from(value).into(),
+        "Record-Route" => RecordRoute::from(value).into(),
+        "Require" => Require::from(value).into(),
+        "Supported" => Supported::from(value).into(),
+        "User-Agent" => UserAgent::from(value).into(),
+        other => Header::Other(other.to_owned(), value),
+    }
+}
+
 impl Draft {
     pub(super) fn new(method: Method, uri: &str, dialogue: Dialogue<'_>) -> Self {
         let mut headers = Headers::default();
@@ -32,21 +53,30 @@ impl Draft {
         headers.push(To::from(dialogue.to).into());
         headers.push(CallId::from(dialogue.call_id).into());
         headers.push(CSeq::from(format!("{} {method}", dialogue.cseq)).into());
-        Self { method, uri: uri.to_owned(), headers }
+        Self { method, uri: uri.to_owned(), headers, body: String::new() }
     }
 
     pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
-        let value = value.into();
-        self.headers.push(match name {
-            "Contact" => Contact::from(value).into(),
-            "Expires" => Expires::from(value).into(),
-            "Route" => Route::from(value).into(),
-            "Record-Route" => RecordRoute::from(value).into(),
-            "Supported" => Supported::from(value).into(),
-            "User-Agent" => UserAgent::from(value).into(),
-            other => Header::Other(other.to_owned(), value),
-        });
+        self.headers.push(header(name, value.into()));
         self
+    }
+
+    /// One header line for each value.
+    pub(super) fn each(self, name: &str, values: &[String]) -> Self {
+        values.iter().fold(self, |draft, value| draft.header(name, value))
+    }
+
+    pub(super) fn body(mut self, kind: &str, body: impl Into<String>) -> Self {
+        self.body = body.into();
+        self.header("Content-Type", kind)
+    }
+
+    /// With a session description, if there is one.
+    pub(super) fn describing(self, session: Option<String>) -> Self {
+        match session {
+            Some(session) => self.body("application/sdp", session),
+            None => self,
+        }
     }
 
     /// The octets, with `via` on top.
@@ -54,23 +84,34 @@ impl Draft {
         let mut headers = Headers::default();
         headers.push(Via::from(via).into());
         headers.extend(self.headers.iter().cloned().collect());
-        headers.push(ContentLength::from("0").into());
-        format!("{} {} SIP/2.0\r\n{headers}\r\n", self.method, self.uri).into_bytes()
+        headers.push(ContentLength::from(self.body.len().to_string()).into());
+        format!("{} {} SIP/2.0\r\n{headers}\r\n{}", self.method, self.uri, self.body).into_bytes()
     }
 }
 
 /// A message that came in.
 #[derive(Clone, Debug)]
-pub(super) struct Incoming(SipMessage);
+pub(super) struct Incoming {
+    sip: SipMessage,
+    line: String,
+    uri: String,
+}
 
 impl Incoming {
-    pub(super) fn read(octets: &[u8]) -> Result<Self, rsip::Error> {
-        SipMessage::try_from(octets).map(Self)
+    /// Has rsip read a message as it came; one with folded lines or compact names, or whose Request-URI rsip cannot
+    /// read, it gets in plainer words.
+    pub(super) fn read(text: &Text) -> Result<Self, rsip::Error> {
+        let first = if text.is_plain() { SipMessage::try_from(text.raw()) } else { plainly(text) };
+        let sip = match first {
+            Err(_) if !text.method().is_empty() => plainly(text)?,
+            first => first?,
+        };
+        Ok(Self { sip, line: text.line(), uri: text.uri().to_owned() })
     }
 
     /// Status code of a response.
     pub(super) fn status(&self) -> Option<u16> {
-        match &self.0 {
+        match &self.sip {
             SipMessage::Response(response) => Some(response.status_code.code()),
             SipMessage::Request(_) => None,
         }
@@ -78,32 +119,40 @@ impl Incoming {
 
     /// Method of a request.
     pub(super) fn method(&self) -> Option<Method> {
-        match &self.0 {
+        match &self.sip {
             SipMessage::Request(request) => Some(request.method),
             SipMessage::Response(_) => None,
         }
     }
 
     /// The first line.
-    pub(super) fn line(&self) -> String {
-        match &self.0 {
-            SipMessage::Request(request) => format!("{} {}", request.method, request.uri),
-            SipMessage::Response(response) => response.status_code.to_string(),
-        }
+    pub(super) fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// The Request-URI.
+    pub(super) fn uri(&self) -> &str {
+        &self.uri
     }
 
     fn headers(&self) -> &Headers {
-        match &self.0 {
+        match &self.sip {
             SipMessage::Request(request) => &request.headers,
             SipMessage::Response(response) => &response.headers,
         }
     }
 
     pub(super) fn body(&self) -> &[u8] {
-        match &self.0 {
+        match &self.sip {
             SipMessage::Request(request) => &request.body,
             SipMessage::Response(response) => &response.body,
         }
+    }
+
+    /// The session description in it.
+    pub(super) fn session(&self) -> Option<String> {
+        let described = self.value("Content-Type").to_ascii_lowercase().starts_with("application/sdp");
+        (described && !self.body().is_empty()).then(|| String::from_utf8_lossy(self.body()).into_owned())
     }
 
     /// Values of all header lines called `name`.
@@ -123,79 +172,84 @@ impl Incoming {
 
     /// Elements of all header lines called `name`.
     pub(super) fn elements(&self, name: &str) -> Vec<String> {
-        self.values(name).iter().flat_map(|value| split(value)).collect()
+        self.values(name).iter().flat_map(|value| text::split(value)).collect()
     }
 
-    /// Branch of the topmost Via.
-    pub(super) fn branch(&self) -> String {
-        parameter(&self.value("Via"), "branch").unwrap_or_default()
+    /// Whether an option tag or method stands in the lines called `name`.
+    pub(super) fn lists(&self, name: &str, option: &str) -> bool {
+        self.elements(name).iter().any(|one| one.eq_ignore_ascii_case(option))
+    }
+
+    /// The tag in From or To.
+    pub(super) fn tag(&self, name: &str) -> String {
+        parameter(&self.value(name), "tag").unwrap_or_default()
+    }
+
+    /// Number of CSeq.
+    pub(super) fn cseq(&self) -> u32 {
+        self.value("CSeq").split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
     }
 
     /// A response to this request.
-    pub(super) fn response(&self, status: &str, tag: &str, further: &[(&str, String)]) -> Vec<u8> {
-        let mut text = format!("SIP/2.0 {status}\r\n");
-        let mut line = |name: &str, value: &str| {
-            text.push_str(name);
-            text.push_str(": ");
-            text.push_str(value);
-            text.push_str("\r\n");
-        };
-        for name in ["Via", "Record-Route", "From"] {
+    pub(super) fn response(&self, status: u16, tag: &str) -> Reply {
+        let mut headers = Headers::default();
+        for name in ["Via", "From"] {
             for value in self.values(name) {
-                line(name, &value);
+                headers.push(match name {
+                    "Via" => Via::from(value).into(),
+                    _ => From::from(value).into(),
+                });
             }
         }
         let to = self.value("To");
-        if parameter(&to, "tag").is_some() {
-            line("To", &to);
-        } else {
-            line("To", &format!("{to};tag={tag}"));
-        }
-        line("Call-ID", &self.value("Call-ID"));
-        line("CSeq", &self.value("CSeq"));
-        for (name, value) in further {
-            line(name, value);
-        }
-        line("Content-Length", "0");
-        text.push_str("\r\n");
-        text.into_bytes()
+        let tagged = status == 100 || parameter(&to, "tag").is_some();
+        headers.push(To::from(if tagged { to } else { format!("{to};tag={tag}") }).into());
+        headers.push(CallId::from(self.value("Call-ID")).into());
+        headers.push(CSeq::from(self.value("CSeq")).into());
+        Reply { status, headers, body: String::new() }
     }
 }
 
-/// The elements of a comma-separated header value; commas within quotes or `<>` do not separate.
-pub(super) fn split(value: &str) -> Vec<String> {
-    let (mut quoted, mut angled, mut from) = (false, false, 0);
-    let mut elements = Vec::new();
-    for (at, octet) in value.bytes().enumerate() {
-        match octet {
-            b'"' => quoted = !quoted,
-            b'<' if !quoted => angled = true,
-            b'>' if !quoted => angled = false,
-            b',' if !quoted && !angled => {
-                elements.push(value[from..at].trim().to_owned());
-                from = at + 1;
-            }
-            _ => {}
-        }
+/// What rsip can read of a message: full header names, unfolded lines, and a stand-in for the Request-URI.
+fn plainly(text: &Text) -> Result<SipMessage, rsip::Error> {
+    let mut plain = text.clone();
+    if !text.method().is_empty() {
+        plain.retarget("sip:kept.aside");
     }
-    elements.push(value[from..].trim().to_owned());
-    elements.retain(|element| !element.is_empty());
-    elements
+    SipMessage::try_from(plain.octets())
 }
 
-/// The URI of a name-addr or addr-spec.
-pub(super) fn uri(value: &str) -> &str {
-    let inner = value.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(uri, _)| uri);
-    inner.unwrap_or_else(|| value.split(';').next().unwrap_or("")).trim()
+/// A response that is being written.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    status: u16,
+    headers: Headers,
+    body: String,
 }
 
-/// A header parameter, that is one after the URI; quotes removed.
-pub(super) fn parameter(value: &str, name: &str) -> Option<String> {
-    let outside = value.rsplit_once('>').map_or(value, |(_, rest)| rest);
-    outside.split(';').skip(1).find_map(|parameter| {
-        let (found, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        found.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"').to_owned())
-    })
+impl Reply {
+    pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push(header(name, value.into()));
+        self
+    }
+
+    /// One header line for each value.
+    pub(super) fn each(self, name: &str, values: &[String]) -> Self {
+        values.iter().fold(self, |reply, value| reply.header(name, value))
+    }
+
+    /// With a session description, if there is one.
+    pub(super) fn describing(mut self, session: Option<String>) -> Self {
+        let Some(session) = session else { return self };
+        self.body = session;
+        self.header("Content-Type", "application/sdp")
+    }
+
+    pub(super) fn octets(mut self) -> Vec<u8> {
+        self.headers.push(ContentLength::from(self.body.len().to_string()).into());
+        let (status, headers) = (self.status, self.headers);
+        format!("SIP/2.0 {status} {}\r\n{headers}\r\n{}", phrase(status), self.body).into_bytes()
+    }
 }
 
 /// A parameter of a Digest challenge; rsip knows none of the algorithms of AKA.
@@ -220,6 +274,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn read(octets: &[u8]) -> Incoming {
+        Incoming::read(&Text::read(octets).unwrap()).unwrap()
+    }
+
     #[test]
     fn a_request_is_built_and_read_back() {
         let dialogue = Dialogue {
@@ -230,23 +288,33 @@ mod tests {
         };
         let draft = Draft::new(Method::Register, "sip:x.example", dialogue)
             .header("Contact", "<sip:a@127.0.0.1:5070>;expires=60")
-            .header("Path", "<sip:127.0.0.1:5070;lr>");
+            .header("Path", "<sip:127.0.0.1:5070;lr>")
+            .body("text/plain", "hello");
         let octets = draft.octets("SIP/2.0/UDP 127.0.0.1:5070;branch=z9hG4bK1;rport");
-        let read = Incoming::read(&octets).unwrap();
-        assert_eq!(read.method(), Some(Method::Register));
-        assert_eq!((read.branch().as_str(), read.value("CSeq").as_str()), ("z9hG4bK1", "7 REGISTER"));
-        assert_eq!(read.value("path"), "<sip:127.0.0.1:5070;lr>");
-        let answer = Incoming::read(&read.response("200 OK", "t9", &[])).unwrap();
+        let request = read(&octets);
+        assert_eq!(request.method(), Some(Method::Register));
+        assert_eq!((request.cseq(), request.tag("From").as_str(), request.body()), (7, "1", &b"hello"[..]));
+        assert_eq!(request.value("path"), "<sip:127.0.0.1:5070;lr>");
+        let answer = request.response(200, "t9").header("Require", "timer").describing(Some("v=0".into()));
+        let answer = read(&answer.octets());
         assert_eq!((answer.status(), answer.value("To").as_str()), (Some(200), "<sip:a@x.example>;tag=t9"));
+        assert_eq!((answer.session().as_deref(), answer.lists("Require", "Timer")), (Some("v=0"), true));
+        assert_eq!(answer.line(), "SIP/2.0 200 OK");
     }
 
     #[test]
-    fn values_are_taken_apart() {
-        assert_eq!(split("\"a, b\" <sip:x@y,z>;q=1 , <sip:b@c>"), ["\"a, b\" <sip:x@y,z>;q=1", "<sip:b@c>"]);
-        assert_eq!(uri("\"A\" <sip:a@x;lr>;tag=1"), "sip:a@x;lr");
-        assert_eq!(uri("sip:a@x;tag=1"), "sip:a@x");
-        assert_eq!(parameter("<sip:a@x;tag=no>;tag=yes;Expires=5", "expires").as_deref(), Some("5"));
-        assert_eq!(parameter("<sip:a@x;tag=no>", "tag"), None);
+    fn what_rsip_cannot_read_it_gets_in_plainer_words() {
+        for uri in ["tel:+15551230002;phone-context=x.example", "sip:alice@[2001:db8::1]:5070"] {
+            let text = format!(
+                "INVITE {uri} SIP/2.0\r\nv: SIP/2.0/UDP a;branch=z9hG4bK1\r\nf: <sip:a@x>;tag=1\r\nt: <tel:+1>\r\ni: c\r\n\
+                 CSeq: 1 INVITE\r\nSubject: one\r\n two\r\n\r\n"
+            );
+            let request = read(text.as_bytes());
+            assert_eq!((request.uri(), request.value("Subject").as_str()), (uri, "one two"));
+            assert_eq!(request.value("Call-ID"), "c");
+        }
+        let unknown = "FOO sip:x SIP/2.0\r\nVia: a\r\nFrom: a\r\nTo: b\r\nCall-ID: c\r\nCSeq: 1 FOO\r\n\r\n";
+        assert!(Incoming::read(&Text::read(unknown.as_bytes()).unwrap()).is_err());
     }
 
     #[test]

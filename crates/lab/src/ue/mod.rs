@@ -1,22 +1,36 @@
 //! TS 24.229 §5.1.1 — a UE with a soft USIM, its P-CSCF played along; its SIP is rsip's, a second opinion on ours.
 
+mod answering;
+mod asked;
+mod call;
 mod config;
+mod error;
 mod happening;
+mod keep;
 mod message;
 pub mod reginfo;
 mod registration;
 mod run;
+mod run_call;
+mod standalone;
 mod subscription;
 mod usim;
-mod wire;
 
+pub use crate::wire::Timers;
+pub use answering::{Answering, Calls, Then};
+pub use call::{Call, CallEvent, Dial, End, Fault, Received, Record, State};
 pub use config::{Config, Credentials, OnReauth, Operator, Package, Role, Transport, UnknownWord};
+pub use error::Error;
 pub use happening::{Happening, Notification};
 pub use registration::Registered;
 pub use run::{RegisterArgs, SubscribeArgs, run_register, run_subscribe};
+pub use run_call::{AnswerArgs, CallArgs, Errand, Goal, run_answer, run_call};
+pub use standalone::{Answer, Standalone};
 pub use subscription::Subscribed;
 pub use usim::{Usim, Verdict};
 
+use crate::wire::{self, Heard, Kind, Target, Text, Wire};
+use call::Legs;
 use message::{Draft, Incoming};
 use registration::{Registration, Standing};
 use std::{
@@ -27,72 +41,19 @@ use subscription::Dialog;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
-    time::{Duration, Instant},
+    time::Instant,
 };
-use wire::Word;
-
-/// Why a UE did not get what it wanted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The address of the proxy is none, or cannot be resolved.
-    #[error("the proxy '{0}' cannot be resolved")]
-    Proxy(String),
-    /// A socket cannot be had.
-    #[error("no socket: {0}")]
-    Socket(String),
-    /// No final response before Timer F.
-    #[error("no answer")]
-    NoAnswer,
-    /// A final response that is none of success.
-    #[error("refused: {status} {reason}")]
-    Refused {
-        /// Status code.
-        status: u16,
-        /// Reason phrase, and the Warning if there was one.
-        reason: String,
-    },
-    /// The challenge is none that a USIM can answer.
-    #[error("the challenge cannot be answered: {0}")]
-    Challenge(&'static str),
-    /// The challenge did not come from the home network, twice.
-    #[error("the network could not authenticate itself")]
-    NotAuthentic,
-    /// Challenged again and again.
-    #[error("gave up after several challenges")]
-    GaveUp,
-    /// There is no such subscription (any more).
-    #[error("no such subscription")]
-    NoSubscription,
-    /// The UE was stopped.
-    #[error("stopped")]
-    Stopped,
-    /// What had been set out to do did not happen.
-    #[error("{0}")]
-    Missed(&'static str),
-}
-
-impl Error {
-    fn refused(response: &Incoming) -> Self {
-        let mut reason = response.line();
-        if let Some((_, phrase)) = reason.split_once(' ') {
-            reason = phrase.to_owned();
-        }
-        let warning = response.value("Warning");
-        if !warning.is_empty() {
-            reason = format!("{reason} ({warning})");
-        }
-        Self::Refused { status: response.status().unwrap_or(0), reason }
-    }
-}
 
 struct Inner {
     config: Config,
     local: SocketAddr,
-    words: mpsc::UnboundedSender<Word>,
+    wire: Wire,
     happenings: mpsc::UnboundedSender<Happening>,
     registration: tokio::sync::Mutex<Registration>,
     standing: Mutex<Standing>,
     dialogs: Mutex<Vec<Dialog>>,
+    legs: Arc<Legs>,
+    answering: Mutex<Option<answering::Policy>>,
     /// When the UE acts on what it was asked for.
     reauthenticate_at: Mutex<Option<Instant>>,
     /// It ends its registration: nothing is refreshed or answered to any more.
@@ -107,13 +68,17 @@ pub struct Ue {
     tasks: Arc<Tasks>,
 }
 
-struct Tasks(Vec<JoinHandle<()>>);
+struct Tasks {
+    own: Vec<JoinHandle<()>>,
+    legs: Arc<Legs>,
+}
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        for task in &self.0 {
+        for task in &self.own {
             task.abort();
         }
+        self.legs.abort();
     }
 }
 
@@ -126,32 +91,44 @@ impl std::fmt::Debug for Ue {
 impl Ue {
     /// Opens its sockets. It says nothing yet; what happens to it comes out of the channel.
     pub async fn start(config: Config) -> Result<(Self, mpsc::UnboundedReceiver<Happening>), Error> {
-        let (words, heard) = mpsc::unbounded_channel();
-        let (asked, mut asking) = mpsc::unbounded_channel();
         let (happenings, happening) = mpsc::unbounded_channel();
-        let opened = wire::open(config.transport, config.proxy, heard, asked, happenings.clone()).await;
-        let (local, wire) = opened.map_err(|error| Error::Socket(error.to_string()))?;
+        let (arrived, mut arriving) = mpsc::unbounded_channel();
+        let telling = happenings.clone();
+        let witness = Box::new(move |sent, line| {
+            let _ = telling.send(if sent { Happening::Sent { line } } else { Happening::Received { line } });
+        });
+        let socket = |error: std::io::Error| Error::Socket(error.to_string());
+        let listen = match config.listen {
+            Some(listen) => listen,
+            None => wire::facing(config.proxy).map_err(socket)?,
+        };
+        let opened = Wire::open(&[(config.transport.kind(), listen)], config.timers, arrived, witness).await;
+        let (wire, serving) = opened.map_err(socket)?;
+        let local = wire.address(config.transport.kind()).unwrap_or(listen);
         let usim = Usim::used_up_to(config.credentials.key(), config.sqn);
         let inner = Arc::new(Inner {
             registration: tokio::sync::Mutex::new(Registration::new(usim, config.expires)),
             config,
             local,
-            words,
+            wire,
             happenings,
             standing: Mutex::default(),
             dialogs: Mutex::default(),
+            legs: Arc::default(),
+            answering: Mutex::default(),
             reauthenticate_at: Mutex::default(),
             leaving: AtomicBool::new(false),
             changed: Notify::new(),
         });
         let answering = Arc::clone(&inner);
         let answers = tokio::spawn(async move {
-            while let Some(asked) = asking.recv().await {
-                answering.asked(&asked);
+            while let Some(arrived) = arriving.recv().await {
+                answering.arrived(arrived);
             }
         });
         let keeping = tokio::spawn(Arc::clone(&inner).keep());
-        Ok((Self { inner, tasks: Arc::new(Tasks(vec![wire, answers, keeping])) }, happening))
+        let tasks = Tasks { own: vec![serving, answers, keeping], legs: Arc::clone(&inner.legs) };
+        Ok((Self { inner, tasks: Arc::new(tasks) }, happening))
     }
 
     /// Where it is reached.
@@ -184,6 +161,21 @@ impl Ue {
         self.inner.subscribing(&subscription.call_id, 0).await.map(|_| ())
     }
 
+    /// Calls somebody; how it goes is in the [`Call`]. Several calls may be under way at once.
+    pub fn call(&self, dial: Dial) -> Result<Call, Error> {
+        Inner::call(&self.inner, dial)
+    }
+
+    /// From now on answers calls and messages as told; the calls that come are handed out.
+    pub fn answering(&self, how: Answering) -> Calls {
+        self.inner.answer_from_now_on(how)
+    }
+
+    /// Sends a request that makes no dialog, as MESSAGE or OPTIONS.
+    pub async fn send(&self, request: Standalone) -> Result<Answer, Error> {
+        self.inner.send_standalone(request).await
+    }
+
     /// Falls silent; its registration stays at the network until it expires.
     pub fn stop(self) {
         self.inner.leaving.store(true, Ordering::Relaxed);
@@ -191,18 +183,57 @@ impl Ue {
     }
 }
 
+/// What a lock guards, whoever panicked while holding it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Inner {
     fn tell(&self, happening: Happening) {
         let _ = self.happenings.send(happening);
     }
 
-    fn dialogs(&self) -> MutexGuard<'_, Vec<Dialog>> {
-        self.dialogs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn target(&self) -> Target {
+        Target::To(self.config.transport.kind(), self.config.proxy)
+    }
+
+    /// Sends a request under that branch; what comes of it is told.
+    fn launch(&self, branch: &str, draft: &Draft, mut tell: impl FnMut(Heard) + Send + 'static) {
+        let target = self.target();
+        let octets = draft.octets(&self.wire.via(&target, branch));
+        match Text::read(&octets) {
+            Ok(text) => self.wire.send(text, octets, target, Box::new(tell)),
+            Err(why) => tell(Heard::Unreachable(format!("not written: {why}"))),
+        }
+    }
+
+    /// Sends an ACK to a 2xx; the octets, for when the 2xx comes again.
+    fn acknowledge(&self, draft: &Draft) -> Vec<u8> {
+        let target = self.target();
+        let octets = draft.octets(&self.wire.via(&target, &wire::branch()));
+        self.wire.pass(octets.clone(), target);
+        octets
     }
 
     async fn exchange(&self, draft: Draft) -> Result<Incoming, Error> {
         let (answer, answered) = oneshot::channel();
-        self.words.send(Word::Exchange { draft, answer }).map_err(|_| Error::Stopped)?;
+        let mut answer = Some(answer);
+        self.launch(&wire::branch(), &draft, move |heard| {
+            let outcome = match heard {
+                Heard::Provisional(_) => return,
+                Heard::Final(text) => {
+                    Incoming::read(&text).map_err(|why| Error::Unreachable(why.to_string()))
+                }
+                Heard::Timeout => Err(Error::NoAnswer),
+                Heard::Unreachable(why) => Err(Error::Unreachable(why)),
+            };
+            if let Some(answer) = answer.take() {
+                let _ = answer.send(outcome);
+            }
+        });
+        if self.wire.is_closed() {
+            return Err(Error::Stopped);
+        }
         answered.await.map_err(|_| Error::Stopped)?
     }
 
@@ -221,65 +252,13 @@ impl Inner {
     fn path(&self) -> String {
         self.config.path.clone().unwrap_or_else(|| format!("{};lr", self.address("")))
     }
+}
 
-    /// Notes that the network asked for authentication, and when to act on it.
-    fn heed(&self, by: &'static str, within_s: Option<u32>) {
-        if self.leaving.load(Ordering::Relaxed) {
-            return;
-        }
-        self.tell(Happening::Asked { by, within_s });
-        if self.config.on_reauth == OnReauth::Ignore {
-            return;
-        }
-        let delay = match within_s {
-            Some(within) if !self.config.promptly => registration::refresh_after(within),
-            _ => Duration::ZERO,
-        };
-        let mut at = self.reauthenticate_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = Instant::now() + delay;
-        *at = Some(at.map_or(wanted, |earlier| earlier.min(wanted)));
-        self.changed.notify_one();
-    }
-
-    /// Refreshes what would expire, and authenticates anew when asked.
-    async fn keep(self: Arc<Self>) {
-        loop {
-            let changed = self.changed.notified();
-            let asked = *self.reauthenticate_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let refresh = self.standing.lock().unwrap_or_else(PoisonError::into_inner).refresh_at;
-            let dialog =
-                self.dialogs().iter().filter_map(|one| Some((one.refresh_at?, one.call_id.clone()))).min();
-            let refresh = refresh.filter(|_| self.config.refresh);
-            let dialog = dialog.filter(|_| self.config.refresh);
-            let next = [asked, refresh, dialog.as_ref().map(|(at, _)| *at)].into_iter().flatten().min();
-            let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-            tokio::select! {
-                () = changed => continue,
-                () = tokio::time::sleep_until(next) => {}
-            }
-            let now = Instant::now();
-            if asked.is_some_and(|at| at <= now) {
-                // Several NOTIFYs ask for the same thing; one REGISTER answers them all.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                *self.reauthenticate_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                if !self.leaving.load(Ordering::Relaxed) {
-                    self.reauthenticate().await;
-                }
-            } else if refresh.is_some_and(|at| at <= now) {
-                self.refresh().await;
-            } else if let Some((_, call_id)) = dialog.filter(|(at, _)| *at <= now)
-                && let Err(why) = self.subscribing(&call_id, 600_000).await
-            {
-                self.dialogs().retain(|dialog| dialog.call_id != call_id);
-                self.tell(Happening::Failed { why: format!("refreshing a subscription: {why}") });
-            }
-        }
-    }
-
-    async fn refresh(&self) {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner).refresh_at = None;
-        if let Err(why) = self.register(false).await {
-            self.tell(Happening::Failed { why: format!("refreshing the registration: {why}") });
+impl Transport {
+    const fn kind(self) -> Kind {
+        match self {
+            Self::Udp => Kind::Udp,
+            Self::Tcp => Kind::Tcp,
         }
     }
 }

@@ -4,11 +4,13 @@ use super::{
     Error, Inner,
     config::OnReauth,
     happening::Happening,
+    locked,
     message::{self, Dialogue, Draft, Incoming},
     usim::{Proof, Usim, Verdict},
 };
+use crate::wire::text;
 use rsip::Method;
-use std::sync::{PoisonError, atomic::Ordering};
+use std::sync::atomic::Ordering;
 use tokio::time::{Duration, Instant};
 
 /// How many times a REGISTER is sent before the UE gives up: RFC 3310 and TS 24.229 have it stop after the second
@@ -76,7 +78,7 @@ impl Inner {
         let (response, challenged) = self.registering(&mut registration, expires, wrongly).await?;
         let registered = self.registered(&response, expires, challenged);
         registration.active = true;
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = Standing {
+        *locked(&self.standing) = Standing {
             service_route: registered.service_route.clone(),
             refresh_at: Some(Instant::now() + refresh_after(registered.expires_s)),
         };
@@ -88,13 +90,18 @@ impl Inner {
         Ok(registered)
     }
 
+    /// Whether a registration stands, as far as the UE knows.
+    pub(super) fn is_registered(&self) -> bool {
+        !locked(&self.standing).service_route.is_empty()
+    }
+
     /// Ends the registration.
     pub(super) async fn deregister(&self) -> Result<(), Error> {
         self.leaving.store(true, Ordering::Relaxed);
         let mut registration = self.registration.lock().await;
         self.registering(&mut registration, 0, false).await?;
         registration.active = false;
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner).refresh_at = None;
+        *locked(&self.standing) = Standing::default();
         self.tell(Happening::Deregistered { by: "the UE".into() });
         Ok(())
     }
@@ -209,15 +216,15 @@ impl Inner {
     fn registered(&self, response: &Incoming, asked: u32, challenged: bool) -> Registered {
         let ours = self.contact();
         let contacts = response.elements("Contact");
-        let contact = contacts.iter().find(|contact| message::uri(contact) == ours).or(contacts.first());
-        let granted = contact.and_then(|contact| message::parameter(contact, "expires")?.parse().ok());
+        let contact = contacts.iter().find(|contact| text::uri(contact) == ours).or(contacts.first());
+        let granted = contact.and_then(|contact| text::parameter(contact, "expires")?.parse().ok());
         let granted = granted.or_else(|| response.value("Expires").parse().ok());
         Registered {
             expires_s: granted.unwrap_or(asked),
             identities: response
                 .elements("P-Associated-URI")
                 .iter()
-                .map(|one| message::uri(one).to_owned())
+                .map(|one| text::uri(one).to_owned())
                 .collect(),
             service_route: response.elements("Service-Route"),
             challenged,

@@ -1,7 +1,7 @@
 //! What `rollcall ue register` and `rollcall ue subscribe` do, from the first word to the last.
 
 use super::{Config, Credentials, Error, Happening, OnReauth, Package, Role, Subscribed, Transport, Ue};
-use std::{future::Future, time::Duration};
+use std::{future::Future, net::SocketAddr, time::Duration};
 use tokio::{pin, sync::mpsc, time::Instant};
 
 /// What to register as, and for how long.
@@ -25,6 +25,10 @@ pub struct RegisterArgs {
     pub stay: Option<Duration>,
     /// What to do when asked to authenticate anew.
     pub on_reauth: OnReauth,
+    /// Where the UE is reached; any port unless given.
+    pub listen: Option<SocketAddr>,
+    /// Whether its P-CSCF stays on the path of calls.
+    pub record_route: bool,
 }
 
 impl RegisterArgs {
@@ -40,10 +44,12 @@ impl RegisterArgs {
             path: None,
             stay: None,
             on_reauth: OnReauth::Obey,
+            listen: None,
+            record_route: true,
         }
     }
 
-    async fn config(&self) -> Result<Config, Error> {
+    pub(super) async fn config(&self) -> Result<Config, Error> {
         if self.impi.rsplit_once('@').is_none_or(|(name, realm)| name.is_empty() || realm.is_empty()) {
             return Err(Error::Missed("the private user identity has the form NAME@DOMAIN"));
         }
@@ -57,6 +63,8 @@ impl RegisterArgs {
             expires: self.expires,
             path: self.path.clone(),
             on_reauth: self.on_reauth,
+            listen: self.listen,
+            record_route: self.record_route,
             ..Config::new(&self.impi, proxy)
         })
     }
@@ -126,9 +134,9 @@ struct Seen {
     failed: bool,
 }
 
-type Happenings = mpsc::UnboundedReceiver<Happening>;
+pub(super) type Happenings = mpsc::UnboundedReceiver<Happening>;
 
-async fn with<T>(
+pub(super) async fn with<T>(
     doing: impl Future<Output = Result<T, Error>>,
     happenings: &mut Happenings,
     on: &mut impl FnMut(&Happening),
@@ -178,6 +186,8 @@ async fn watch(
             | Happening::Resynchronising
             | Happening::Registered { .. }
             | Happening::Subscribed { .. }
+            | Happening::Call { .. }
+            | Happening::Messaged { .. }
             | Happening::AnsweredWrongly { .. } => {}
         }
         if seen.ended {
@@ -212,7 +222,7 @@ async fn leave(
     }
 }
 
-fn rest(happenings: &mut Happenings, on: &mut impl FnMut(&Happening)) {
+pub(super) fn rest(happenings: &mut Happenings, on: &mut impl FnMut(&Happening)) {
     while let Ok(happening) = happenings.try_recv() {
         on(&happening);
     }

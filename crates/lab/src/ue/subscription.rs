@@ -4,13 +4,13 @@ use super::{
     Error, Inner,
     config::{Package, Role},
     happening::{Happening, Notification},
-    message::{self, Dialogue, Draft, Incoming},
+    locked,
+    message::{Dialogue, Draft, Incoming},
     reginfo::Reginfo,
-    registration::refresh_after,
-    wire::{Asked, Word},
+    registration::{Standing, refresh_after},
 };
+use crate::wire::text;
 use rsip::Method;
-use std::sync::PoisonError;
 use tokio::time::Instant;
 
 /// What a UE asks for, as TS 24.229 §5.1.1.3 has it: longer than any registration.
@@ -53,9 +53,7 @@ impl Inner {
             cseq: 0,
             target,
             routes: match role {
-                Role::Ue => {
-                    self.standing.lock().unwrap_or_else(PoisonError::into_inner).service_route.clone()
-                }
+                Role::Ue => locked(&self.standing).service_route.clone(),
                 Role::PCscf => Vec::new(),
             },
             version: None,
@@ -63,11 +61,11 @@ impl Inner {
         };
         let call_id = dialog.call_id.clone();
         // The first NOTIFY may overtake the 200 (OK).
-        self.dialogs().push(dialog);
+        locked(&self.dialogs).push(dialog);
         match self.subscribing(&call_id, EXPIRES).await {
             Ok(expires_s) => Ok(Subscribed { call_id, expires_s }),
             Err(error) => {
-                self.dialogs().retain(|dialog| dialog.call_id != call_id);
+                locked(&self.dialogs).retain(|dialog| dialog.call_id != call_id);
                 Err(error)
             }
         }
@@ -76,7 +74,7 @@ impl Inner {
     /// Refreshes a subscription, or ends it with `expires` 0; seconds until it expires.
     pub(super) async fn subscribing(&self, call_id: &str, expires: u32) -> Result<u32, Error> {
         let request = {
-            let mut dialogs = self.dialogs();
+            let mut dialogs = locked(&self.dialogs);
             let dialog =
                 dialogs.iter_mut().find(|dialog| dialog.call_id == call_id).ok_or(Error::NoSubscription)?;
             dialog.cseq += 1;
@@ -87,7 +85,7 @@ impl Inner {
             return Err(Error::refused(&response));
         }
         let granted = response.value("Expires").parse().unwrap_or(expires);
-        if let Some(dialog) = self.dialogs().iter_mut().find(|dialog| dialog.call_id == call_id) {
+        if let Some(dialog) = locked(&self.dialogs).iter_mut().find(|dialog| dialog.call_id == call_id) {
             dialog.established(&response);
             dialog.refresh_at = (granted > 0).then(|| Instant::now() + refresh_after(granted));
             self.tell(Happening::Subscribed { package: dialog.package, expires_s: granted });
@@ -129,53 +127,26 @@ impl Inner {
             .header("Contact", format!("<{}>", self.contact()))
     }
 
-    /// Answers a request of the network's.
-    pub(super) fn asked(&self, asked: &Asked) {
-        let request = &asked.request;
-        let method = request.method();
-        let (status, happening) = match method {
-            Some(Method::Notify) => self.notified(request),
-            Some(Method::Refer) => {
-                let registers = request.value("Refer-To").to_ascii_uppercase().contains("METHOD=REGISTER");
-                if registers {
-                    self.heed("REFER", None)
-                }
-                (if registers { "202 Accepted" } else { "603 Decline" }, None)
-            }
-            Some(Method::Options | Method::Message) => ("200 OK", None),
-            Some(Method::Ack) => return,
-            Some(Method::Bye | Method::Cancel) => ("481 Call/Transaction Does Not Exist", None),
-            Some(_) | None => ("501 Not Implemented", None),
-        };
-        let tag = format!("{:08x}", rand::random::<u32>());
-        let octets = request.response(status, &tag, &[("Contact", format!("<{}>", self.contact()))]);
-        let _ =
-            self.words.send(Word::Respond { origin: asked.origin.clone(), branch: request.branch(), octets });
-        let Some(Happening::Notified(notification)) = happening else { return };
-        self.tell(Happening::Notified(notification.clone()));
-        self.concluded(&notification);
-    }
-
-    fn notified(&self, request: &Incoming) -> (&'static str, Option<Happening>) {
-        let mut dialogs = self.dialogs();
+    pub(super) fn notified(&self, request: &Incoming) -> (u16, Option<Notification>) {
+        let mut dialogs = locked(&self.dialogs);
         let call_id = request.value("Call-ID");
         let Some(at) = dialogs.iter().position(|dialog| dialog.call_id == call_id) else {
-            return ("481 Subscription Does Not Exist", None);
+            return (481, None);
         };
         let dialog = &mut dialogs[at];
         let event = request.value("Event");
         if event.split(';').next().map(str::trim) != Some(dialog.package.as_str()) {
-            return ("489 Bad Event", None);
+            return (489, None);
         }
         let reginfo = match Reginfo::read(request.body()) {
             Ok(reginfo) => Some(reginfo),
             Err(_) if request.body().is_empty() => None,
-            Err(_) => return ("400 Bad Request", None),
+            Err(_) => return (400, None),
         };
         // RFC 3680 §5.1: a document whose version is not higher is old.
         let fresh = reginfo.filter(|reginfo| dialog.version.is_none_or(|version| reginfo.version > version));
         dialog.version = fresh.as_ref().map(|reginfo| reginfo.version).or(dialog.version);
-        if let Some(tag) = message::parameter(&request.value("From"), "tag") {
+        if let Some(tag) = text::parameter(&request.value("From"), "tag") {
             dialog.remote_tag = tag;
         }
         let state = request.value("Subscription-State");
@@ -184,11 +155,11 @@ impl Inner {
         if terminated {
             dialogs.remove(at);
         }
-        ("200 OK", Some(Happening::Notified(Notification { package, state, terminated, reginfo: fresh })))
+        (200, Some(Notification { package, state, terminated, reginfo: fresh }))
     }
 
     /// What a NOTIFY means for the UE.
-    fn concluded(&self, notification: &Notification) {
+    pub(super) fn concluded(&self, notification: &Notification) {
         let Some(reginfo) = &notification.reginfo else { return };
         if reginfo.asks_for_authentication() {
             self.heed("NOTIFY", reginfo.shortened_to());
@@ -203,7 +174,7 @@ impl Inner {
             .collect();
         let gone = !contacts.is_empty() && contacts.iter().all(|contact| contact.state == "terminated");
         if let Some(contact) = contacts.first().filter(|_| gone) {
-            self.standing.lock().unwrap_or_else(PoisonError::into_inner).refresh_at = None;
+            *locked(&self.standing) = Standing::default();
             self.tell(Happening::Deregistered { by: contact.event.clone() });
         }
     }
@@ -211,12 +182,12 @@ impl Inner {
 
 impl Dialog {
     fn established(&mut self, response: &Incoming) {
-        if let Some(tag) = message::parameter(&response.value("To"), "tag") {
+        if let Some(tag) = text::parameter(&response.value("To"), "tag") {
             self.remote_tag = tag;
         }
         let target = response.value("Contact");
         if !target.is_empty() {
-            self.target = message::uri(&target).to_owned();
+            self.target = text::uri(&target).to_owned();
         }
         if self.cseq == 1 {
             self.routes = response.elements("Record-Route");

@@ -2,6 +2,8 @@
 
 pub(crate) mod cx;
 pub(crate) mod duties;
+#[cfg(target_os = "linux")]
+pub(crate) mod icmp;
 pub(crate) mod next_hop;
 pub(crate) mod pipe;
 pub(crate) mod relaying;

@@ -1,11 +1,10 @@
 //! RFC 3261 §16.7, §16.10, §16.11 — between the transaction table and users that forward requests: responses, CANCEL and ACK.
 
-use super::next_hop::Way;
 use super::sending::Sent;
 use crate::shell::Shell;
 use ahash::AHashMap;
 use scscf::{Event, Impi, Purpose, Reply, ServerTx};
-use sip::transaction::{ClientId, ServerId, Timers, ViaTemplate};
+use sip::transaction::{ClientId, ServerId, Timers};
 use sip::{Method, Name, Request, Response, Status};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -119,24 +118,5 @@ impl Shell {
                 self.telemetry.unrouted.inc();
             }
         }
-    }
-
-    /// Sends an ACK to a 2xx, which has no transaction. Where it goes is known from the INVITE; if that was forgotten, the ACK
-    /// is lost as on any wire, and the next one, to the repeated 2xx, finds the way.
-    pub(crate) fn pass(self: &Rc<Self>, request: Request) {
-        let place = match self.way_of(&request) {
-            Way::Open(candidates) => candidates.current(),
-            Way::Ask(question, _) => {
-                self.learn_name(question);
-                return;
-            }
-            Way::Nowhere => {
-                self.telemetry.unrouted.inc();
-                return;
-            }
-        };
-        let Some(flow) = self.flow_to(place.0, place.1) else { return };
-        let via = ViaTemplate { rport: true, ..ViaTemplate::new(&self.transport.sent_by(&flow)) };
-        self.transact(|table, _, out| table.send_ack(&request, flow, &via, out));
     }
 }

@@ -20,8 +20,7 @@ impl Shell {
             self.unavailable(tx, &request);
             return;
         }
-        let address = flow.remote.ip();
-        let source = Source { address, trusted: self.transport.is_trusted(address) };
+        let source = Source { address: flow.remote.ip(), trusted: self.transport.is_trusted(flow.remote) };
         match locate(&request, &self.policy) {
             Ok(Located::User(impi)) => self.deliver_request(&impi, tx, request, source),
             Ok(Located::Identity(impu, number)) => self.route_by_identity(tx, request, source, impu, number),
@@ -32,8 +31,7 @@ impl Shell {
 
     /// Brings an ACK to a 2xx to its user; one that leads to nobody has nobody to hear of it.
     pub(crate) fn route_ack(self: &Rc<Self>, request: Request, flow: &Flow) {
-        let address = flow.remote.ip();
-        let source = Source { address, trusted: self.transport.is_trusted(address) };
+        let source = Source { address: flow.remote.ip(), trusted: self.transport.is_trusted(flow.remote) };
         match locate(&request, &self.policy) {
             Ok(Located::User(impi)) => self.deliver(&impi, Event::Ack { request, source }, None),
             Ok(Located::Identity(..) | Located::Ourselves) | Err(_) => {

@@ -8,10 +8,11 @@ use scscf::{Event, Impi, Purpose, Reply, ServerTx};
 use sip::transaction::{ClientId, Flow, ViaTemplate};
 use sip::{Method, Name, Request, Response, Status, Transport as Kind};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// A request of a user's.
-#[derive(Clone, Debug)]
 pub(crate) struct Sending {
     pub(crate) impi: Impi,
     pub(crate) purpose: Purpose,
@@ -30,11 +31,15 @@ pub(crate) struct Relayed {
 }
 
 /// A request that waits until its name is known.
-#[derive(Debug)]
 pub(crate) struct Delayed {
-    id: ClientId,
-    sending: Sending,
+    load: Load,
     wish: Wish,
+}
+
+enum Load {
+    Request(ClientId, Sending),
+    /// With its mark.
+    Ack(Request, Option<u64>),
 }
 
 impl Delayed {
@@ -49,6 +54,8 @@ pub(crate) struct Outbox {
     sent: RefCell<AHashMap<ClientId, Sent>>,
     /// The INVITEs among them, and those that wait for a name: what a CANCEL may be for.
     invites: RefCell<AHashMap<(Impi, Purpose), ClientId>>,
+    /// Those sent by UDP that have another place to go.
+    movable: RefCell<BTreeSet<(SocketAddr, ClientId)>>,
     last: Cell<u64>,
 }
 
@@ -83,8 +90,22 @@ impl Outbox {
         ClientId(self.last.get())
     }
 
+    fn put(&self, id: ClientId, sent: Sent, flow: &Flow) {
+        if sent.is_invite {
+            self.invites.borrow_mut().insert((sent.impi.clone(), sent.purpose), id);
+        }
+        if !flow.transport.is_reliable() && !sent.candidates.is_last() {
+            self.movable.borrow_mut().insert((flow.remote, id));
+        }
+        self.sent.borrow_mut().insert(id, sent);
+    }
+
     pub(super) fn take(&self, id: ClientId) -> Option<Sent> {
-        self.sent.borrow_mut().remove(&id)
+        let sent = self.sent.borrow_mut().remove(&id)?;
+        if !sent.candidates.is_last() {
+            self.movable.borrow_mut().remove(&(sent.candidates.current().1, id));
+        }
+        Some(sent)
     }
 
     /// What was forwarded, if it still waits for its final response.
@@ -113,12 +134,34 @@ impl Shell {
         if *sending.request.method() == Method::Invite {
             self.outbox.invites.borrow_mut().insert((sending.impi.clone(), sending.purpose), id);
         }
-        self.await_name(question, Delayed { id, sending, wish });
+        self.await_name(question, Delayed { load: Load::Request(id, sending), wish });
+    }
+
+    /// Sends the ACK to a 2xx, which has no transaction; nobody hears what becomes of it.
+    pub(crate) fn pass(self: &Rc<Self>, ack: Request, mark: Option<u64>) {
+        match self.way_of(&ack) {
+            Way::Open(candidates) => self.pass_to(&ack, mark, candidates),
+            Way::Nowhere => {
+                self.telemetry.unsent.inc();
+            }
+            Way::Ask(question, wish) => {
+                self.await_name(question, Delayed { load: Load::Ack(ack, mark), wish });
+            }
+        }
     }
 
     /// A request whose name was looked up goes on.
     pub(crate) fn resume(self: &Rc<Self>, delayed: Delayed, candidates: Option<Candidates>) {
-        let Delayed { id, sending, .. } = delayed;
+        match (delayed.load, candidates) {
+            (Load::Request(id, sending), candidates) => self.resume_request(id, sending, candidates),
+            (Load::Ack(ack, mark), Some(candidates)) => self.pass_to(&ack, mark, candidates),
+            (Load::Ack(..), None) => {
+                self.telemetry.unsent.inc();
+            }
+        }
+    }
+
+    fn resume_request(self: &Rc<Self>, id: ClientId, sending: Sending, candidates: Option<Candidates>) {
         if *sending.request.method() == Method::Invite {
             let key = (sending.impi.clone(), sending.purpose);
             let is_wanted = self.outbox.invites.borrow_mut().remove(&key) == Some(id);
@@ -158,12 +201,8 @@ impl Shell {
             return;
         }
         loop {
-            let (transport, remote) = sent.candidates.current();
-            let too_large = transport == Kind::Udp && request.as_bytes().len() + VIA > LARGEST_DATAGRAM;
-            let by_tcp = too_large && self.transport.may_use_tcp(remote, self.clock.tick());
-            let large = by_tcp.then(|| self.flow_to(Kind::Tcp, remote)).flatten();
-            sent.is_large = large.is_some();
-            if let Some(flow) = large.or_else(|| self.flow_to(transport, remote)) {
+            if let Some((flow, is_large)) = self.flow_for(&sent.candidates, &request) {
+                sent.is_large = is_large;
                 self.dispatch(sent, request, flow);
                 return;
             }
@@ -175,15 +214,38 @@ impl Shell {
         }
     }
 
+    fn pass_to(self: &Rc<Self>, ack: &Request, mark: Option<u64>, mut candidates: Candidates) {
+        loop {
+            if let Some((flow, _)) = self.flow_for(&candidates, ack) {
+                let via = self.via(&flow, mark);
+                self.transact(|table, _, out| table.send_ack(ack, flow, &via, out));
+                return;
+            }
+            if !candidates.advance() {
+                self.telemetry.unsent.inc();
+                return;
+            }
+        }
+    }
+
+    /// RFC 3261 §18.1.1: the flow to the current place; that of TCP, and true, if the request is too large for UDP.
+    fn flow_for(self: &Rc<Self>, candidates: &Candidates, request: &Request) -> Option<(Flow, bool)> {
+        let (transport, remote) = candidates.current();
+        let too_large = transport == Kind::Udp && request.as_bytes().len() + VIA > LARGEST_DATAGRAM;
+        let by_tcp = too_large && self.transport.may_use_tcp(remote, self.clock.tick());
+        let large = by_tcp.then(|| self.flow_to(Kind::Tcp, remote)).flatten().map(|flow| (flow, true));
+        large.or_else(|| self.flow_to(transport, remote).map(|flow| (flow, false)))
+    }
+
+    fn via(&self, flow: &Flow, mark: Option<u64>) -> ViaTemplate {
+        ViaTemplate { rport: true, mark, ..ViaTemplate::new(&self.transport.sent_by(flow)) }
+    }
+
     fn dispatch(self: &Rc<Self>, mut sent: Sent, request: Request, flow: Flow) {
         let id = self.outbox.draw_id();
-        let mark = sent.relayed.map(|relayed| relayed.mark);
-        let via = ViaTemplate { rport: true, mark, ..ViaTemplate::new(&self.transport.sent_by(&flow)) };
+        let via = self.via(&flow, sent.relayed.map(|relayed| relayed.mark));
         sent.request = (sent.is_large || !sent.candidates.is_last()).then(|| request.clone());
-        if sent.is_invite {
-            self.outbox.invites.borrow_mut().insert((sent.impi.clone(), sent.purpose), id);
-        }
-        self.outbox.sent.borrow_mut().insert(id, sent);
+        self.outbox.put(id, sent, &flow);
         self.transact(|table, now, out| table.send(id, request, flow, &via, now, out));
     }
 
@@ -195,19 +257,33 @@ impl Shell {
         }
     }
 
+    /// Datagrams do not reach this address: what has another place to go goes there now, unless it was heard of.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn unreached(self: &Rc<Self>, remote: SocketAddr) {
+        let all = (remote, ClientId(0))..=(remote, ClientId(u64::MAX));
+        let there: Vec<ClientId> = self.outbox.movable.borrow().range(all).map(|(_, id)| *id).collect();
+        for id in there {
+            let goes_on = self.outbox.sent.borrow().get(&id).is_some_and(Sent::is_unheard);
+            if goes_on {
+                self.transact(|table, _, out| table.transport_error(id, out));
+            }
+        }
+    }
+
     /// The end of a client transaction: the request goes elsewhere, or its user is told.
     pub(crate) fn replied(self: &Rc<Self>, id: ClientId, reply: Reply) {
         let Some(mut sent) = self.outbox.take(id) else { return };
-        if let Some(millis) = self.dead_for(&sent, &reply) {
-            let (transport, address) = sent.candidates.current();
-            self.hops.dead.list(transport, address, millis, self.clock.tick());
+        let (transport, address) = sent.candidates.current();
+        match self.dead_for(&sent, &reply) {
+            Some(millis) => self.hops.dead.list(transport, address, millis, self.clock.tick()),
+            None if matches!(reply, Reply::Response(_)) => self.hops.dead.forget(transport, address),
+            None => {}
         }
         match sent.request.take().filter(|_| sent.may_go_on(&reply)) {
             // RFC 3261 §18.1.1: what TCP refused goes by UDP, if it was to go by UDP but for its size.
             Some(request) if sent.is_refused_by_tcp(&reply) => {
-                let (transport, remote) = sent.candidates.current();
                 sent.is_large = false;
-                match self.flow_to(transport, remote) {
+                match self.flow_to(transport, address) {
                     Some(flow) => self.dispatch(sent, request, flow),
                     None => self.report(sent, reply),
                 }
@@ -286,6 +362,11 @@ impl Sent {
         has_failed && !self.is_cancelled
     }
 
+    #[cfg(target_os = "linux")]
+    fn is_unheard(&self) -> bool {
+        !self.provisional_seen && !self.is_cancelled
+    }
+
     fn is_refused_by_tcp(&self, reply: &Reply) -> bool {
         self.is_large && matches!(reply, Reply::Unsendable)
     }
@@ -297,3 +378,6 @@ fn retry_after(response: &Response) -> Option<u64> {
     let number = text.trim_start().split(|c: char| !c.is_ascii_digit()).next()?;
     number.parse::<u64>().ok()?.checked_mul(1000)
 }
+
+#[cfg(test)]
+mod tests;

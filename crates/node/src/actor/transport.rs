@@ -3,7 +3,7 @@
 use super::pipe::{End, Pipe};
 use crate::config::{Cidr, Listen};
 use crate::shell::Shell;
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
 use sip::transaction::{Flow, reconnect_target};
 use sip::{Frame, Framer, Message, Transport as Kind};
@@ -35,6 +35,8 @@ pub(crate) struct Transport {
     trusted: Vec<Cidr>,
     advertise: Option<Box<str>>,
     sources: RefCell<AHashMap<IpAddr, IpAddr>>,
+    /// Our ends of the connections that we opened.
+    own_ends: RefCell<AHashSet<SocketAddr>>,
     max_connections: usize,
     idle: Duration,
     /// No new connections are taken.
@@ -77,6 +79,7 @@ impl Transport {
             trusted: config.trusted(),
             advertise: (!advertise.is_empty()).then(|| advertise.as_str().into()),
             sources: RefCell::default(),
+            own_ends: RefCell::default(),
             max_connections: config.sip.max_connections,
             idle: Duration::from_secs(config.sip.idle_timeout),
             closed: Cell::new(false),
@@ -89,8 +92,17 @@ impl Transport {
         udp.chain(self.tcp.iter().map(|(address, _)| (Kind::Tcp, *address))).collect()
     }
 
-    pub(crate) fn is_trusted(&self, address: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(address))
+    /// Whether a peer is inside the trust domain. So are we: what goes to another user of ours leaves and comes in again.
+    pub(crate) fn is_trusted(&self, remote: SocketAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(remote.ip())) || self.is_own(remote)
+    }
+
+    fn is_own(&self, remote: SocketAddr) -> bool {
+        let sends_from = |own: &SocketAddr| match own.ip().is_unspecified() {
+            true => own.port() == remote.port() && remote.ip().is_loopback(),
+            false => *own == remote,
+        };
+        self.udp.iter().any(|(own, _)| sends_from(own)) || self.own_ends.borrow().contains(&remote)
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -139,7 +151,13 @@ impl Transport {
         let exact = self.udp.iter().find(|(local, _)| *local == flow.local);
         let socket =
             exact.or_else(|| self.udp.iter().find(|(local, _)| local.is_ipv4() == flow.remote.is_ipv4()));
-        socket.is_some_and(|(_, socket)| socket.try_send_to(bytes, flow.remote).is_ok())
+        let Some((_, socket)) = socket else { return false };
+        match socket.try_send_to(bytes, flow.remote) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
+            // It may be the network's word on an earlier datagram, and is given once.
+            Err(_) => socket.try_send_to(bytes, flow.remote).is_ok(),
+            Ok(_) => true,
+        }
     }
 }
 
@@ -178,6 +196,8 @@ fn bind_udp(address: SocketAddr) -> std::io::Result<UdpSocket> {
     let _ = socket.set_recv_buffer_size(8 << 20);
     let _ = socket.set_send_buffer_size(4 << 20);
     socket.set_nonblocking(true)?;
+    #[cfg(target_os = "linux")]
+    super::icmp::listen_for_errors(&socket, address.is_ipv4());
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }
@@ -186,6 +206,8 @@ impl Shell {
     /// Begins to take SIP.
     pub(crate) fn listen(self: &Rc<Self>) {
         for (local, socket) in &self.transport.udp {
+            #[cfg(target_os = "linux")]
+            tokio::task::spawn_local(Rc::clone(self).take_errors(Rc::clone(socket)));
             let (shell, socket, local) = (Rc::clone(self), Rc::clone(socket), *local);
             tokio::task::spawn_local(async move { shell.take_datagrams(&socket, local).await });
         }
@@ -210,7 +232,7 @@ impl Shell {
                         self.contained(|shell| shell.took_datagram(bytes, flow));
                     }
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                    // The network's word on something we sent earlier; transactions notice by themselves.
+                    // The network's word on something we sent earlier, which is read elsewhere.
                     Err(_) => {}
                 }
             }
@@ -325,7 +347,14 @@ impl Shell {
         let shell = Rc::clone(self);
         tokio::task::spawn_local(async move {
             match tokio::time::timeout(CONNECT, TcpStream::connect(remote)).await {
-                Ok(Ok(stream)) => shell.converse(stream, connection).await,
+                Ok(Ok(stream)) => {
+                    let own = stream.local_addr().ok();
+                    shell.transport.own_ends.borrow_mut().extend(own);
+                    Rc::clone(&shell).converse(stream, connection).await;
+                    if let Some(own) = own {
+                        shell.transport.own_ends.borrow_mut().remove(&own);
+                    }
+                }
                 Ok(Err(_)) | Err(_) => {
                     let until = shell.clock.tick() + 60_000;
                     let mut refused = shell.transport.refused_tcp.borrow_mut();

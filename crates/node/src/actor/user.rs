@@ -108,6 +108,7 @@ impl Actor for UserActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if self.version > 0 {
+            self.shell.cx.share_criteria(&mut self.user);
             self.armed = self.user.next_deadline();
             self.shell.shards.rearm(self.user.impi(), None, self.armed);
             self.happen(Event::Resumed, ctx);

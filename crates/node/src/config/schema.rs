@@ -201,6 +201,7 @@ keys! {
     "default_expires" = "3600", Number(1, YEAR), "Registration when the UE asks for none, seconds.";
     "max_contacts" = "10", Number(1, 1000), "Contact bindings of one private identity.";
     "reregistration_interval" = "1800", Number(0, YEAR), "SAR on unauthenticated refreshes at most this often, seconds; 0: never.";
+    "max_application_servers" = "16", Number(0, 1000), "Application servers that hear of one registration.";
     "max_attempts" = "16", Number(1, 1000), "REGISTERs of one user that may wait for the HSS.";
     ["authentication"]
     "scheme" = "\"aka\"", OneOf(&["aka", "digest", "unknown"]), "Scheme asked of the HSS when the REGISTER does not tell.";

@@ -1,9 +1,10 @@
 //! `rollcall ue`.
 
 use super::impi;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use lab::provisioning::Octets;
 use lab::ue::{OnReauth, Package, Role, Transport};
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 #[derive(Args, Debug)]
@@ -23,10 +24,23 @@ pub(crate) enum UeCommand {
     /// Ends when the subscription ends, or after --stay. Ends with 0 only if the first NOTIFY came and, told to obey,
     /// every re-authentication asked for succeeded.
     Subscribe(UeSubscribe),
+    /// Register, call somebody, hold the call, hang up, deregister; or send one MESSAGE or OPTIONS.
+    Call(Box<UeCall>),
+    /// Register and answer calls and messages.
+    Answer(Box<UeAnswer>),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct UeRegister {
+    #[command(flatten)]
+    pub(crate) as_whom: UeRegistration,
+    /// Stay registered that long, then deregister, seconds
+    #[arg(long, value_name = "S")]
+    pub(crate) stay: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UeRegistration {
     #[command(flatten)]
     pub(crate) who: UeWho,
     /// Public identity to register [default: sip:IMPI]
@@ -38,12 +52,145 @@ pub(crate) struct UeRegister {
     /// Path that the P-CSCF adds [default: the UE's own address]
     #[arg(long, value_name = "URI")]
     pub(crate) path: Option<String>,
-    /// Stay registered that long, then deregister, seconds
-    #[arg(long, value_name = "S")]
-    pub(crate) stay: Option<u64>,
+    /// Address and port at which the UE is reached [default: any port of the address that faces the proxy]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
     /// When asked to authenticate anew: obey, ignore or wrong
     #[arg(long, value_name = "HOW", default_value = "obey", value_parser = OnReauth::from_str)]
     pub(crate) on_reauth: OnReauth,
+}
+
+/// What calls and answers have in common.
+#[derive(Args, Debug)]
+pub(crate) struct UeSession {
+    #[command(flatten)]
+    pub(crate) as_whom: UeRegistration,
+    /// Do not register; the proxy is another UE or an application server
+    #[arg(long)]
+    pub(crate) no_register: bool,
+    /// Subscribe to the registration state meanwhile: reg or registration-state
+    #[arg(long, value_name = "PACKAGE", value_parser = Package::from_str, conflicts_with = "no_register")]
+    pub(crate) subscribe: Option<Package>,
+    /// The P-CSCF does not stay on the path of calls
+    #[arg(long)]
+    pub(crate) no_record_route: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Ends with 0 only if the call was answered, held and ended by this UE; with --cancel-after, if it was answered 487; with --expect, if the \
+request was finally answered so; with --expect-bye, if BYE came. A break of the protocol, such as a second BYE or a CSeq that does not \
+rise, ends with 1 in any case.")]
+pub(crate) struct UeCall {
+    #[command(flatten)]
+    pub(crate) session: UeSession,
+    /// Whom: a SIP or tel URI
+    #[arg(long, value_name = "URI")]
+    pub(crate) to: String,
+    /// What is sent
+    #[arg(long, default_value = "INVITE", ignore_case = true)]
+    pub(crate) method: CallMethod,
+    /// Body of a MESSAGE
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) body: Option<String>,
+    /// Hold the call that long, then hang up, seconds
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
+    pub(crate) hold: f64,
+    /// Give up what is not answered by then, which is a failure, seconds
+    #[arg(long, value_name = "S", default_value_t = 60.0, value_parser = seconds)]
+    pub(crate) ring_timeout: f64,
+    /// Give up the call that long after its INVITE, seconds
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) cancel_after: Option<f64>,
+    /// Send a re-INVITE once it is established
+    #[arg(long)]
+    pub(crate) reinvite: bool,
+    /// Send UPDATE once it is established
+    #[arg(long)]
+    pub(crate) update: bool,
+    /// Session interval asked for, seconds (RFC 4028)
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) session_expires: Option<u32>,
+    /// Take ringing reliably and acknowledge it (100rel, RFC 3262)
+    #[arg(long, visible_alias = "100rel")]
+    pub(crate) prack: bool,
+    /// Leave the offer to the called side
+    #[arg(long)]
+    pub(crate) late_offer: bool,
+    /// Privacy, as `id`; From is then anonymous
+    #[arg(long, value_name = "VALUE")]
+    pub(crate) privacy: Option<String>,
+    /// A further header, as 'Name: value'; may be repeated
+    #[arg(long, value_name = "HEADER", value_parser = header)]
+    pub(crate) header: Vec<(String, String)>,
+    /// Succeed only if the final response has that status code
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..700))]
+    pub(crate) expect: Option<u16>,
+    /// Succeed only if the far side or the network sends BYE while the call is held
+    #[arg(long, conflicts_with_all = ["expect", "cancel_after"])]
+    pub(crate) expect_bye: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "UPPER")]
+pub(crate) enum CallMethod {
+    Invite,
+    Message,
+    Options,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Ends with 0 only if as many calls and messages came as --count says, and all calls ended as set out: answered and released, rejected, \
+or, with --never, cancelled. Without --count it answers until Ctrl-C or --stay.")]
+pub(crate) struct UeAnswer {
+    #[command(flatten)]
+    pub(crate) session: UeSession,
+    /// Ring that long, seconds
+    #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = seconds)]
+    pub(crate) ring: f64,
+    /// Reject calls and messages with that status code
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..700))]
+    pub(crate) reject: Option<u16>,
+    /// Ring until the caller gives up
+    #[arg(long, conflicts_with = "reject")]
+    pub(crate) never: bool,
+    /// Hang up that long after the call is established, seconds [default: the caller does]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) hangup_after: Option<f64>,
+    /// End after so many calls and messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: Option<u32>,
+    /// End after that long, seconds
+    #[arg(long, value_name = "S")]
+    pub(crate) stay: Option<u64>,
+    /// Ring reliably where the caller can (RFC 3262)
+    #[arg(long)]
+    pub(crate) reliable: bool,
+    /// Refuse shorter session intervals with 422, seconds (RFC 4028)
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) min_se: Option<u32>,
+    /// Refresh the session where the caller leaves that open
+    #[arg(long)]
+    pub(crate) refresh: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=1e6).contains(&seconds) => Ok(seconds),
+        _ => Err("expected seconds, 0 or more".into()),
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let wrong = || "expected 'Name: value'".to_owned();
+    let (name, value) = text.split_once(':').ok_or_else(wrong)?;
+    let is_token =
+        !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+    if !is_token || value.contains(['\r', '\n']) {
+        return Err(wrong());
+    }
+    Ok((name.to_owned(), value.trim().to_owned()))
 }
 
 #[derive(Args, Debug)]

@@ -115,6 +115,7 @@ impl User {
         let Some(set) = self.registration.set_of_mut(&register.impu) else {
             return Err(ended_meanwhile());
         };
+        let kind = set.registration_type(contacts);
         let mut bound = Vec::new();
         let mut removed = Vec::new();
         for wanted in contacts {
@@ -139,8 +140,9 @@ impl User {
         self.shorten_bindings();
         self.release_unbound(ReleaseCause::ContactReplaced, step);
         let response = self.ok(register, &removed, step);
-        step.effect(Effect::Respond { tx: register.tx, response });
+        step.effect(Effect::Respond { tx: register.tx, response: response.clone() });
         step.say("registered");
+        self.servers_hear(register, &response, kind, step);
         self.tell_siblings(&register.impu, step);
         if departed.is_empty() {
             self.notify_all(step);

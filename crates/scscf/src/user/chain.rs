@@ -140,12 +140,6 @@ impl Initial {
 }
 
 impl User {
-    /// The criteria of a profile and of the shared sets it names (TS 29.228 §6.6).
-    pub(crate) fn criteria(profile: &ServiceProfile, step: &Step<'_>) -> Chain {
-        let shared = profile.shared_criteria.iter().filter_map(|id| step.policy.shared_criteria.get(id));
-        Chain::new([&profile.criteria].into_iter().chain(shared).cloned())
-    }
-
     /// Begins the services of an initial request and sends it where they want it.
     pub(crate) fn begin(
         &mut self,
@@ -200,7 +194,7 @@ impl User {
         let profile = set.and_then(|set| set.service_profile(&link.served));
         let criteria = match (frozen, profile) {
             (Some(criteria), _) => criteria,
-            (None, Some(profile)) => Self::criteria(profile, step),
+            (None, Some(profile)) => step.policy.chain(profile),
             (None, None) => {
                 let why = "the original dialog is not known any more";
                 return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));

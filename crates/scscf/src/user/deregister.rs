@@ -21,6 +21,8 @@ pub(crate) enum Cause {
     ReauthenticationFailed,
     /// An operator wants it, in these words.
     Administrative(Box<str>),
+    /// An application server did not take the registration, and its filter criterion ends it then.
+    ApplicationServerFailed,
     /// RTR: the subscription ended.
     PermanentTermination,
     /// RTR: the user shall register anew elsewhere.
@@ -39,9 +41,10 @@ impl Cause {
                 TimeoutEvent::Expired => ContactEvent::Expired,
                 TimeoutEvent::Deactivated => ContactEvent::Deactivated,
             }),
-            Self::ReauthenticationFailed | Self::Administrative(_) | Self::PermanentTermination => {
-                Some(ContactEvent::Rejected)
-            }
+            Self::ReauthenticationFailed
+            | Self::Administrative(_)
+            | Self::ApplicationServerFailed
+            | Self::PermanentTermination => Some(ContactEvent::Rejected),
             Self::ServerChange => Some(ContactEvent::Deactivated),
             Self::NewServerAssigned | Self::RemoveScscf => None,
         }
@@ -50,7 +53,10 @@ impl Cause {
     /// `reason` of Subscription-State where no binding remains.
     const fn reason(&self) -> &'static str {
         match self {
-            Self::ReauthenticationFailed | Self::Administrative(_) | Self::PermanentTermination => "rejected",
+            Self::ReauthenticationFailed
+            | Self::Administrative(_)
+            | Self::ApplicationServerFailed
+            | Self::PermanentTermination => "rejected",
             Self::ReauthenticationLapsed
             | Self::ServerChange
             | Self::NewServerAssigned
@@ -62,7 +68,7 @@ impl Cause {
     const fn assignment(&self) -> Option<ServerAssignmentType> {
         match self {
             Self::ReauthenticationLapsed => Some(ServerAssignmentType::TimeoutDeregistration),
-            Self::ReauthenticationFailed | Self::Administrative(_) => {
+            Self::ReauthenticationFailed | Self::Administrative(_) | Self::ApplicationServerFailed => {
                 Some(ServerAssignmentType::AdministrativeDeregistration)
             }
             Self::PermanentTermination | Self::ServerChange | Self::NewServerAssigned | Self::RemoveScscf => {
@@ -77,6 +83,7 @@ impl Cause {
             Self::ReauthenticationLapsed => ReleaseCause::ReauthenticationLapsed,
             Self::ReauthenticationFailed => ReleaseCause::ReauthenticationFailed,
             Self::Administrative(_) => ReleaseCause::Administrative,
+            Self::ApplicationServerFailed => ReleaseCause::ApplicationServerFailed,
             Self::PermanentTermination => ReleaseCause::PermanentTermination,
             Self::ServerChange => ReleaseCause::ServerChange,
             Self::NewServerAssigned | Self::RemoveScscf => ReleaseCause::NewServerAssigned,
@@ -88,6 +95,7 @@ impl Cause {
             Self::ReauthenticationLapsed => "deregistered: no re-authentication in time".to_owned(),
             Self::ReauthenticationFailed => "deregistered: re-authentication failed".to_owned(),
             Self::Administrative(reason) => format!("deregistered by an operator: {reason}"),
+            Self::ApplicationServerFailed => "deregistered: an application server failed".to_owned(),
             Self::PermanentTermination => "deregistered by the HSS: the subscription ended".to_owned(),
             Self::ServerChange => "deregistered: to register anew".to_owned(),
             Self::NewServerAssigned => "dropped: served elsewhere".to_owned(),
@@ -136,6 +144,7 @@ impl User {
             self.report(vec![impu], assignment, step);
         }
         let response = self.ok(&register, &removed, step);
+        self.servers_see_the_end(&register, &response);
         step.effect(Effect::Respond { tx: register.tx, response });
         step.say("deregistered by the user");
         self.tell_siblings(&register.impu, step);
@@ -213,6 +222,7 @@ impl User {
 
     /// A set without bindings stays only for services to the unregistered user.
     pub(crate) fn forget_unbound_sets(&mut self, keep: bool) {
+        self.servers_are_shared();
         if !keep {
             self.registration.sets.retain(|set| !set.bindings.is_empty());
         }

@@ -19,6 +19,7 @@ impl User {
             .chain(self.subscriptions_deadline())
             .chain(self.sessions_deadline())
             .chain(self.relays_deadline())
+            .chain(self.servers_deadline())
             .min();
         // The minute of counted challenges keeps nobody in memory who owns something else.
         next.or_else(|| self.authentication.window_end())
@@ -40,6 +41,9 @@ impl User {
         }
         if self.relays_deadline().is_some_and(|at| at <= step.now()) {
             self.relays_due(step);
+        }
+        if self.servers_deadline().is_some_and(|at| at <= step.now()) {
+            self.servers_due(step);
         }
     }
 

@@ -28,6 +28,7 @@ mod step;
 mod subscribe;
 mod terminating;
 mod termination;
+mod third_party;
 
 pub(crate) use deregister::Cause;
 pub use release::{Leg, Receipt, Release, ReleaseCause, ToldSide};
@@ -38,8 +39,10 @@ pub use state::{
 };
 pub use step::Step;
 pub(crate) use terminating::number_in;
+pub use third_party::{Messages, Notes, Said, ServerRegistration, ThirdParty};
 
 use crate::event::{AttemptId, ServerTx, Source};
+use crate::ifc::Criteria;
 use crate::view::RegistrationState;
 use crate::{
     Effect, Event, Impi, Impu, Moment, Outcome, Policy, Purpose, Rejection, RelayId, SubscriptionId, Told,
@@ -47,6 +50,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use sip::{Method, Request};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// All that one private user identity owns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,6 +125,9 @@ impl User {
     /// (state, event, moment) -> (state', outcome). Read it as the table of contents.
     pub fn step(&mut self, event: Event, moment: Moment, policy: &Policy) -> Outcome {
         let mut step = Step::new(moment, policy);
+        if matches!(event, Event::Resumed) {
+            self.servers_in_doubt();
+        }
         // What is overdue happens first: no event meets a state that time has ended.
         self.overdue(&mut step);
         match event {
@@ -139,6 +146,9 @@ impl User {
             }
             Event::Reply { to: Purpose::Notify(id), reply } => self.notify_answered(id, reply, &mut step),
             Event::Reply { to: Purpose::Refer, reply } => self.refer_answered(&reply, &mut step),
+            Event::Reply { to: Purpose::ThirdPartyRegister(id), reply } => {
+                self.server_answered(id, &reply, &mut step);
+            }
             Event::CxAnswer { to, answer } => self.cx_answered(to, answer, &mut step),
             Event::CxDemand { tx, demand } => self.demanded(tx, demand, &mut step),
             Event::Reauthenticate { by, period, reason, ask } => {
@@ -163,6 +173,7 @@ impl User {
         // Whatever ended the contact: no session outlives it.
         self.release_unbound(ReleaseCause::Unbound, &mut step);
         self.authentication.close_window(step.now());
+        self.settle_servers(&mut step);
         self.trim();
         let owns_nothing = self.owns_nothing();
         step.finish(owns_nothing)
@@ -251,6 +262,12 @@ impl User {
         self.registration.sets.iter().flat_map(|set| set.profile.identities()).map(|identity| &identity.impu)
     }
 
+    /// Hands out every list of filter criteria, so that equal ones of many users can be made one (`ifc::Criteria`).
+    pub fn share_criteria(&mut self, mut share: impl FnMut(&mut Criteria)) {
+        let mut sets = self.registration.sets.iter_mut().filter_map(|set| Arc::get_mut(&mut set.profile));
+        sets.by_ref().flat_map(|profile| &mut profile.profiles).for_each(|it| share(&mut it.criteria));
+    }
+
     /// Wrong answers to challenges, ever.
     pub const fn wrong_answers(&self) -> u32 {
         self.authentication.wrong_answers
@@ -277,6 +294,7 @@ impl User {
     fn owns_nothing(&self) -> bool {
         self.registration.sets.is_empty()
             && self.subscriptions.is_empty()
+            && self.registration.third_party.is_empty()
             && self.authentication.challenges.is_empty()
             && self.attempts.is_empty()
             && self.sessions.is_empty()

@@ -67,9 +67,9 @@ impl User {
                 Rejection::new(Status::FORBIDDEN, CLAUSE, "no identity of the caller may be used")
             })?,
         };
-        let criteria = set
-            .service_profile(&served.impu)
-            .map_or_else(Chain::default, |profile| Self::criteria(profile, step));
+        let profile = set.service_profile(&served.impu);
+        let criteria = profile.map_or_else(Chain::default, |profile| step.policy.chain(profile));
+        step.policy.media.check(profile.and_then(|profile| profile.media_profile), &draft.request)?;
         let served_impu = served.impu.clone();
         let mut edit = draft.onward.edit();
         assert_identity(&mut edit, &claimed, served, set);
@@ -137,7 +137,7 @@ impl User {
         }
         let case = if registered { SessionCase::Originating } else { SessionCase::OriginatingUnregistered };
         let profile = set.and_then(|set| set.service_profile(&impu));
-        let criteria = profile.map(|profile| Self::criteria(profile, step));
+        let criteria = profile.map(|profile| step.policy.chain(profile));
         let mut edit = draft.onward.edit();
         edit.remove(Name::PServedUser);
         if !draft.request.has(Name::PAssertedIdentity) {

@@ -63,9 +63,13 @@ impl User {
             subscription.identity(impu).is_some_and(|identity| !identity.barred)
         };
         let gained = profile.identities().any(|it| !it.barred && !told(&set.profile, &it.impu));
+        let default = default(&profile);
         set.profile = Arc::new(profile);
         step.changed();
         step.say("the HSS changed the profile");
+        if let Some(impu) = default {
+            self.servers_of_changed_profile(&impu, step);
+        }
         if !departed.is_empty() {
             self.bindings_departed(departed, "noresource", step);
         } else if gained {

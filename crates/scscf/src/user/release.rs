@@ -35,6 +35,8 @@ pub enum ReleaseCause {
     ReauthenticationFailed,
     /// An operator ended the registration.
     Administrative,
+    /// An application server without which there is no service refused the registration.
+    ApplicationServerFailed,
     /// The HSS ended it: the subscription is over.
     PermanentTermination,
     /// The HSS ended it: the user is to be served elsewhere.
@@ -60,6 +62,7 @@ impl ReleaseCause {
             | Self::Expired
             | Self::ServerChange
             | Self::NewServerAssigned
+            | Self::ApplicationServerFailed
             | Self::AnsweredTooLate
             | Self::Unbound => "Temporarily Unavailable",
         }

@@ -1,10 +1,10 @@
 //! TS 24.229 §5.4.1, §5.4.2 — what an operator is shown of a user.
 
-use super::User;
+use super::{Said, User};
 use crate::cx::Scheme;
 use crate::view::{
     Authentication, Binding, Identity, LastNotify, Notified, Reauthentication, RegistrationState, Release,
-    Session, Subscription, ToldSide, View,
+    Session, Subscription, ThirdParty, ToldSide, View,
 };
 
 impl User {
@@ -64,6 +64,19 @@ impl User {
                 .collect(),
             sessions: self.early_shown().chain(self.sessions.iter().map(confirmed)).collect(),
             releases: self.receipts.iter().map(release).collect(),
+            third_party: self
+                .registration
+                .third_party
+                .iter()
+                .flat_map(|group| group.servers.iter().map(move |server| (&group.impu, server)))
+                .map(|(impu, server)| ThirdParty {
+                    application_server: server.server.server_name.as_ref().into(),
+                    impu: impu.as_str().into(),
+                    state: server.said,
+                    expires_at: (server.said == Said::Registered).then_some(server.expires_at),
+                    status: server.status.filter(|_| server.in_flight.is_none()),
+                })
+                .collect(),
             authentication: Authentication {
                 scheme: self.authentication.scheme.map(|scheme| match scheme {
                     Scheme::AkaV1Md5 | Scheme::AkaV2Sha256 => "aka",

@@ -3,6 +3,7 @@
 use crate::cx::{Hss, Scheme, Secret};
 use crate::event::{SharedContact, Trigger};
 use crate::profile::{ChargingAddresses, Subscription};
+use crate::user::ThirdParty;
 use crate::{Impi, Impu, SubscriptionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sip::reginfo::ContactEvent;
@@ -103,6 +104,9 @@ pub struct Registration {
     pub sets: Vec<ImplicitRegistrationSet>,
     /// Contacts of other private user identities under shared public identities.
     pub siblings: BTreeMap<Impi, Vec<SharedContact>>,
+    /// What application servers have been told, by service profile.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub third_party: Vec<ThirdParty>,
 }
 
 /// One implicit registration set: identities that register together, and their contact bindings.

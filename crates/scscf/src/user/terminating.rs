@@ -26,8 +26,9 @@ impl User {
         }
         let registered = set.is_some_and(|set| !set.bindings.is_empty())
             || self.registration.siblings.values().flatten().any(|contact| contact.impus.contains(&served));
-        let criteria =
-            set.and_then(|set| set.service_profile(&served)).map(|profile| Self::criteria(profile, step));
+        let profile = set.and_then(|set| set.service_profile(&served));
+        let criteria = profile.map(|profile| step.policy.chain(profile));
+        step.policy.media.check(profile.and_then(|profile| profile.media_profile), &draft.request)?;
         let mut edit = draft.onward.edit();
         edit.remove(Name::PServedUser);
         edit.remove(Name::PUserDatabase);
@@ -79,7 +80,7 @@ impl User {
                     .iter()
                     .find(|profile| profile.identities.iter().any(|identity| identity.impu == served))
                     .or_else(|| profile.profiles.first())
-                    .map_or_else(Chain::default, |profile| Self::criteria(profile, step));
+                    .map_or_else(Chain::default, |profile| step.policy.chain(profile));
                 initial.criteria = criteria;
                 initial.stage = Stage::Onward;
                 let barred = profile.identity(&served).is_some_and(|identity| identity.barred);

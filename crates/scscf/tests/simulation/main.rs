@@ -6,6 +6,7 @@
 
 mod assertions;
 mod reference;
+mod servers;
 mod transition;
 #[path = "../world/mod.rs"]
 mod world;
@@ -49,7 +50,7 @@ fn what_must_hold_holds() {
 
 #[test]
 fn a_simulation_gets_somewhere() {
-    let (mut registered, mut notified, mut deregistered) = (0, 0, 0);
+    let (mut registered, mut notified, mut deregistered, mut told) = (0, 0, 0, 0);
     for seed in 1..40 {
         let mut simulation = Simulation::new(seed);
         for _ in 0..EVENTS {
@@ -58,8 +59,10 @@ fn a_simulation_gets_somewhere() {
         registered += simulation.registered;
         notified += simulation.world.heard.len();
         deregistered += simulation.deregistered;
+        told += simulation.servers.ended();
     }
     assert!(registered > 40 && notified > 40 && deregistered > 10, "{registered} {notified} {deregistered}");
+    assert!(told > 20, "{told}");
 }
 
 #[test]

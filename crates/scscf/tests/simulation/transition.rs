@@ -2,12 +2,13 @@
 
 use crate::assertions::{Heard, bounded};
 use crate::reference::{Licence, Reference, bindings};
+use crate::servers::{self, Servers};
 use crate::world::{
-    self, ALICE, BARRED, IMPI, Proof, TEL, Ue, Watcher, World, foreign_nonce, identity, policy, profile,
+    self, ALICE, BARRED, IMPI, Proof, TEL, Ue, Watcher, World, foreign_nonce, identity, policy,
 };
 use scscf::cx::{self, DeregistrationReason, Failure, ResultCode};
 use scscf::policy::{OnWrongAnswer, UnprotectedAnswer};
-use scscf::{Event, Impi, Impu, Reply, SharedContact, Span};
+use scscf::{Event, Impi, Impu, Purpose, Reply, SharedContact, Span};
 use sip::{Contacts, Request, Status};
 
 /// A generator of numbers that needs nothing but a seed (xorshift64*).
@@ -45,6 +46,7 @@ pub(crate) struct Simulation {
     dice: Dice,
     reference: Reference,
     heard: Heard,
+    pub(crate) servers: Servers,
     /// ue1, ue2 and the attacker.
     ues: Vec<Ue>,
     watchers: Vec<Watcher>,
@@ -68,7 +70,8 @@ impl Simulation {
         policy.reg_event.max_subscriptions = 4;
         policy.registration.max_contacts = 3;
         let identities = vec![identity(ALICE, false), identity(TEL, false), identity(BARRED, true)];
-        let mut world = World::with(policy, profile(identities));
+        policy.registration.max_application_servers = dice.pick(&[2, 8, 8]);
+        let mut world = World::with(policy, servers::profile(identities, dice.roll()));
         world.chance = seed;
         world.prompt = dice.below(3) != 0;
         let flow = |name, host: &str, reg_id| Ue {
@@ -102,6 +105,7 @@ impl Simulation {
             dice,
             reference: Reference::default(),
             heard: Heard::default(),
+            servers: Servers::default(),
             ues,
             watchers,
             waiting: Vec::new(),
@@ -146,7 +150,8 @@ impl Simulation {
             self.pass(Span::seconds(30_000));
         }
         let view = self.world.user.view();
-        assert!(view.bindings.is_empty() && view.subscriptions.is_empty(), "{view:?}");
+        let nobody = view.subscriptions.is_empty() && view.third_party.is_empty();
+        assert!(view.bindings.is_empty() && nobody, "{view:?}");
         assert_eq!(view.next_deadline, None, "nothing to wait for: {view:?}");
     }
 
@@ -159,6 +164,7 @@ impl Simulation {
         self.reference.follow(licence, &self.world, what);
         bounded(&self.world);
         self.heard.listen(&self.world, takeover);
+        self.servers.listen(&self.world, takeover);
         self.read_answers();
     }
 
@@ -319,7 +325,16 @@ impl Simulation {
             }
             status => self.world.reply(&sent, status),
         }
-        self.after(Licence::None, &what, false);
+        let licence = match sent.purpose {
+            // A server without which there is to be no registration may end it.
+            Purpose::ThirdPartyRegister(_) if status != 200 => Licence::Ends,
+            Purpose::ThirdPartyRegister(_)
+            | Purpose::Notify(_)
+            | Purpose::Refer
+            | Purpose::Relay(..)
+            | Purpose::Release(..) => Licence::None,
+        };
+        self.after(licence, &what, false);
     }
 
     fn the_hss_answers(&mut self) {
@@ -368,7 +383,7 @@ impl Simulation {
         if tel > 0 {
             identities.push(identity(TEL, tel == 1));
         }
-        let pushed = profile(identities);
+        let pushed = servers::profile(identities, self.dice.roll());
         self.world.profile = pushed.clone();
         self.heard.profile_changes = true;
         let auth_data = (self.dice.below(3) == 0).then_some(None);
@@ -471,14 +486,16 @@ impl Simulation {
                 self.deregistered += 1;
             }
             self.heard.listen(&self.world, false);
+            self.servers.listen(&self.world, false);
             self.read_answers();
             // What has not been answered for so long has timed out long ago.
             let views = self.world.user.view().subscriptions;
             let live: Vec<u64> =
                 views.iter().map(|view| u64::from_str_radix(&view.id, 16).unwrap()).collect();
             let in_flight = |sent: &world::Sent| match sent.purpose {
-                scscf::Purpose::Notify(id) => live.contains(&id.0),
-                scscf::Purpose::Refer | scscf::Purpose::Relay(..) | scscf::Purpose::Release(..) => true,
+                Purpose::Notify(id) => live.contains(&id.0),
+                Purpose::Refer | Purpose::Relay(..) | Purpose::Release(..) => true,
+                Purpose::ThirdPartyRegister(id) => servers::awaits(&self.world.user, id),
             };
             self.world.sent.retain(in_flight);
             if next.is_none() {

@@ -419,6 +419,23 @@ fn criteria_are_written_as_the_list_they_are() {
     assert!(!read.is_same(&criteria) && criteria.clone().is_same(&criteria));
 }
 
+#[test]
+fn lists_of_users_who_were_loaded_can_be_made_one() {
+    let (world, _) = crate::world::World::registered();
+    let record = crate::world::record(&world.user);
+    let mut kept: Vec<Criteria> = Vec::new();
+    for _ in 0..2 {
+        let mut user: scscf::User = rmp_serde::from_slice(&record).unwrap();
+        user.share_criteria(|criteria| {
+            let known = kept.iter().find(|known| *known == criteria).cloned();
+            *criteria = known.unwrap_or_else(|| criteria.clone());
+            kept.push(criteria.clone());
+        });
+        user.share_criteria(|criteria| assert!(criteria.is_same(&kept[0])));
+    }
+    assert_eq!(kept.len(), 2);
+}
+
 /// Straight from the words of the specification, with no thought for speed.
 fn naive(criterion: &InitialFilterCriteria, invocation: &Invocation<'_>) -> bool {
     let part = match criterion.profile_part {

@@ -195,6 +195,7 @@ impl World {
                 let view = self.user.view();
                 let nothing = view.bindings.is_empty()
                     && view.subscriptions.is_empty()
+                    && view.third_party.is_empty()
                     && view.authentication.challenges_outstanding == 0;
                 assert!(nothing, "erased while owning something after {what}");
             }
@@ -248,6 +249,11 @@ impl World {
                     self.names.get(request.uri_text()).cloned().unwrap_or_else(|| request.uri_text().into());
                 self.arrows.push(format!("{to} REFER"));
             }
+            Purpose::ThirdPartyRegister(_) => {
+                let to = self.hear_server(request);
+                let seconds = request.expires().unwrap().unwrap();
+                self.arrows.push(format!("{to} REGISTER expires={seconds}"));
+            }
             Purpose::Notify(_) => {
                 let sent = Sent { purpose, request: request.clone() };
                 assert!(
@@ -272,6 +278,21 @@ impl World {
                 self.arrows.push(format!("{to} NOTIFY {}: {state}: {words}", sent.event()));
             }
         }
+    }
+
+    /// What an application server insists on; its name.
+    fn hear_server(&mut self, request: &Request) -> String {
+        let cseq = request.cseq().number;
+        let at = (self.now - START).as_seconds() as u32;
+        if let Some((last, since)) = self.heard.insert(dialog(request), (cseq, at)) {
+            assert!(cseq > last, "CSeq rises");
+            let waits = self.sent.iter().any(|other| other.request.call_id() == request.call_id());
+            assert!(!waits || at - since >= 180, "one REGISTER at a time to a server");
+            // What has had no answer for so long has been given up.
+            self.sent.retain(|other| other.request.call_id() != request.call_id());
+        }
+        assert!(request.to_tag().is_none() && !request.has(Name::Authorization) && !request.has(Name::Path));
+        server_of(request)
     }
 
     pub fn name_of(&self, call_id: &str) -> String {
@@ -624,6 +645,11 @@ fn told_words(told: Told) -> &'static str {
         Told::Deregistering => "deregistering",
         Told::NotRegistered => "not registered",
     }
+}
+
+/// The application server that a third-party REGISTER goes to.
+pub fn server_of(request: &Request) -> String {
+    request.uri().host().split('.').next().unwrap().to_owned()
 }
 
 /// The nonce of a challenge that nobody made.

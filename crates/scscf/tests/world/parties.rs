@@ -2,8 +2,8 @@
 
 use super::{ALICE, IMPI};
 use scscf::profile::{
-    ApplicationServer, DefaultHandling, IdentityType, InitialFilterCriteria, PublicIdentity, ServiceProfile,
-    Subscription,
+    ApplicationServer, Condition, DefaultHandling, IdentityType, InitialFilterCriteria, PublicIdentity,
+    ServicePointTrigger, ServiceProfile, Subscription, TriggerPoint,
 };
 use scscf::token::Tokens;
 use scscf::{Impu, Policy};
@@ -33,8 +33,15 @@ pub fn profile(identities: Vec<PublicIdentity>) -> Subscription {
         include_register_request: false,
         include_register_response: false,
     };
+    let spt = ServicePointTrigger {
+        negated: false,
+        groups: vec![0],
+        condition: Condition::Method("INVITE".into()),
+        registration_types: Vec::new(),
+    };
+    let trigger = Some(TriggerPoint { cnf: true, spts: vec![spt] });
     let criterion =
-        InitialFilterCriteria { priority: 0, trigger: None, application_server: server, profile_part: None };
+        InitialFilterCriteria { priority: 0, trigger, application_server: server, profile_part: None };
     Subscription {
         private_id: IMPI.into(),
         profiles: vec![ServiceProfile {

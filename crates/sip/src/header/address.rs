@@ -103,6 +103,12 @@ impl Spans {
     }
 }
 
+/// The URI of one trimmed, unfolded address, all of which is checked.
+pub(crate) fn uri(text: &str) -> Result<Uri, UriError> {
+    let spans = scan(text)?;
+    Uri::parse(&text[spans.uri.0..spans.uri.1])
+}
+
 /// Checks one trimmed, unfolded address without allocating.
 pub(crate) fn scan(text: &str) -> Result<Spans, UriError> {
     let octets = text.as_bytes();

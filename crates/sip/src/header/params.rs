@@ -108,7 +108,12 @@ impl From<Params> for String {
     }
 }
 
-fn bare(value: &str) -> &str {
+/// Names and values of text that `scan` has accepted.
+pub(crate) fn pairs(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    Pairs(text)
+}
+
+pub(crate) fn bare(value: &str) -> &str {
     value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value)
 }
 

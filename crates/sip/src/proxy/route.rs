@@ -1,6 +1,6 @@
 //! RFC 3261 §16.4, §16.6 — Route on the way in and on the way out.
 
-use crate::{Malformed, Name, NameAddr, Request, RequestEdit, Uri, headers::malformed};
+use crate::{Malformed, Name, NameAddr, Request, RequestEdit, Uri, header::address, headers::malformed};
 
 /// How a request names this proxy, and so what is to be removed from it (§16.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub fn departure(request: Request) -> Result<(Request, Uri), Malformed> {
 }
 
 fn route(value: &str) -> Result<Uri, Malformed> {
-    NameAddr::parse(value).map(|route| route.uri).map_err(|error| malformed(Name::Route, error))
+    address::uri(value).map_err(|error| malformed(Name::Route, error))
 }
 
 #[cfg(test)]

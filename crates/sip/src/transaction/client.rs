@@ -7,7 +7,7 @@ use super::slots::SlotRef;
 use super::step::{Fate, Step};
 use super::timers::{Tick, Timer};
 use super::{ClientId, Flow, Gone, Output, Table, ViaTemplate};
-use crate::{Method, Name, Request, Response};
+use crate::{Method, Request, Response};
 
 pub(super) struct Client {
     id: ClientId,
@@ -144,7 +144,7 @@ impl Table {
     }
 
     fn client_of(&self, response: &Response) -> Option<SlotRef> {
-        let named = self.keys.client(response.via().branch()?)?;
+        let named = self.keys.client(&response.top_branch()?)?;
         let wanted = response.cseq().method;
         let slot = if wanted == Method::Cancel { *self.cancels.get(&named)? } else { named };
         let method = match &self.clients.get(slot)?.machine {
@@ -245,7 +245,11 @@ impl ClientMachine {
 fn with_via(request: &Request, flow: &Flow, via: &ViaTemplate, branch: &Branch) -> Request {
     let rport = if via.rport { ";rport" } else { "" };
     let transport = flow.transport.as_str();
-    let mut edit = request.edit();
-    edit.push_top(Name::Via, format_args!("SIP/2.0/{transport} {};branch={branch}{rport}", via.sent_by));
-    edit.finish()
+    let mut value = String::with_capacity(128);
+    for piece in ["SIP/2.0/", transport, " ", &via.sent_by, ";branch="] {
+        value.push_str(piece);
+    }
+    branch.write(&mut value);
+    value.push_str(rport);
+    Request(request.with_top_via(&value))
 }

@@ -22,9 +22,7 @@ pub(super) fn stamp(request: Request, via: &Via, source: SocketAddr) -> Request 
     if !rport && host_ip(&via.host) == Some(source.ip()) {
         return request;
     }
-    let mut edit = request.edit();
-    edit.top_via_received(source.ip(), rport.then_some(source.port()));
-    edit.finish()
+    request.received_from(source.ip(), rport.then_some(source.port()))
 }
 
 /// RFC 3261 §18.2.2 and RFC 3581 §4: where responses to a request go that came on `flow` with this top Via.

@@ -7,7 +7,6 @@
 use super::slots::SlotRef;
 use crate::{Method, Name, Request, Via};
 use ahash::RandomState;
-use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 
 const COOKIE: &str = "z9hG4bK";
@@ -94,10 +93,13 @@ pub(super) struct Branch {
     mark: Option<u64>,
 }
 
-impl fmt::Display for Branch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{COOKIE}{:016x}{:016x}", self.id, self.proof)?;
-        self.mark.map_or(Ok(()), |mark| write!(f, "{mark:016x}"))
+impl Branch {
+    pub(super) fn write(&self, out: &mut String) {
+        out.push_str(COOKIE);
+        for number in [Some(self.id), Some(self.proof), self.mark].into_iter().flatten() {
+            let digit = |place: u32| char::from(b"0123456789abcdef"[(number >> (4 * place)) as usize & 15]);
+            out.extend((0..16).rev().map(digit));
+        }
     }
 }
 

@@ -119,7 +119,7 @@ impl Proxy {
                 if success && self.table.again(server, &response, now, out).is_ok() {
                     return;
                 }
-                let returned = proxy::returned(&response).unwrap().finish();
+                let returned = proxy::returned(&response).unwrap();
                 match self.context.received(BranchId(id as u32), returned) {
                     Heard::Absorbed | Heard::Refused => {}
                     Heard::Provisional(response) => self.table.respond(server, response, now, out).unwrap(),

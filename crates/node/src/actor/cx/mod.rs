@@ -78,6 +78,11 @@ impl Cx {
         }
     }
 
+    /// A user who was loaded has its filter criteria for itself: equal ones are kept once, and compiled once.
+    pub(crate) fn share_criteria(&self, user: &mut scscf::User) {
+        user.share_criteria(|criteria| self.profiles.borrow_mut().share(criteria));
+    }
+
     /// Diameter peers in use.
     pub(crate) fn open(&self) -> usize {
         self.pool.borrow().open_links()

@@ -38,7 +38,7 @@ impl Profiles {
         Ok(read)
     }
 
-    fn share(&mut self, criteria: &mut Criteria) {
+    pub(super) fn share(&mut self, criteria: &mut Criteria) {
         if criteria.is_empty() {
             return;
         }
@@ -77,6 +77,15 @@ mod tests {
         assert_eq!(a.profiles[0].criteria.len(), 1);
         assert!(a.profiles[0].criteria.is_same(&b.profiles[0].criteria));
         assert_ne!(a.private_id, b.private_id);
+    }
+
+    #[test]
+    fn a_user_who_was_loaded_shares_them() {
+        let mut profiles = Profiles::default();
+        let read = profiles.read(document("a").as_bytes()).unwrap();
+        let mut loaded = read.profiles[0].criteria.to_vec().into();
+        profiles.share(&mut loaded);
+        assert!(loaded.is_same(&read.profiles[0].criteria));
     }
 
     #[test]

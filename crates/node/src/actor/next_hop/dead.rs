@@ -26,6 +26,14 @@ impl Dead {
         }
     }
 
+    /// A hop that answers lives.
+    pub(crate) fn forget(&self, transport: Kind, address: SocketAddr) {
+        let mut until = self.until.borrow_mut();
+        if !until.is_empty() {
+            until.remove(&(transport, address));
+        }
+    }
+
     pub(crate) fn has(&self, transport: Kind, address: SocketAddr, now: u64) -> bool {
         let until = self.until.borrow();
         !until.is_empty() && until.get(&(transport, address)).is_some_and(|until| *until > now)
@@ -57,6 +65,9 @@ mod tests {
         assert_eq!(dead.count(1050), 0);
         dead.list(Kind::Udp, hop(1), 0, 50);
         assert_eq!(dead.count(50), 0);
+        dead.list(Kind::Udp, hop(1), 1000, 50);
+        dead.forget(Kind::Udp, hop(1));
+        assert!(!dead.has(Kind::Udp, hop(1), 60));
     }
 
     #[test]

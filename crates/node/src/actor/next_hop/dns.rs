@@ -369,3 +369,70 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
     server.connections.iter_mut().for_each(|connection| connection.port = address.port());
     server
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn naptr(order: u16, preference: u16, flags: &str, service: &str, replacement: &str) -> NAPTR {
+        let replacement = Name::from_ascii(replacement).unwrap();
+        let octets = |text: &str| text.as_bytes().into();
+        NAPTR::new(order, preference, octets(flags), octets(service), octets(""), replacement)
+    }
+
+    #[test]
+    fn of_the_services_offered_those_we_speak_are_taken_in_their_order() {
+        let offers = [
+            naptr(20, 0, "s", "SIP+D2U", "last.example."),
+            naptr(10, 50, "S", "sip+d2t", "second.example."),
+            naptr(10, 10, "s", "SIP+D2U", "first.example."),
+            naptr(1, 0, "s", "SIPS+D2T", "secure.example."),
+            naptr(1, 0, "s", "SIP+D2S", "sctp.example."),
+            naptr(1, 0, "u", "SIP+D2U", "regexp.example."),
+            naptr(1, 0, "s", "SIP+D2U", "."),
+        ];
+        let names = |spoken: &[Kind]| -> Vec<String> {
+            let services = preferred(offers.iter(), spoken).into_iter();
+            services.map(|service| format!("{} {}", service.transport, service.name)).collect()
+        };
+        assert_eq!(
+            names(&[Kind::Udp, Kind::Tcp]),
+            ["UDP first.example.", "TCP second.example.", "UDP last.example."]
+        );
+        assert_eq!(names(&[Kind::Tcp]), ["TCP second.example."]);
+        let many = vec![naptr(1, 1, "s", "SIP+D2U", "a.example."); 9];
+        assert_eq!(preferred(many.iter(), &[Kind::Udp]).len(), SERVICES);
+    }
+
+    #[test]
+    fn what_was_not_answered_is_asked_again_soon() {
+        let found = || {
+            let places = vec![place((Kind::Udp, ([192, 0, 2, 1], 5060).into()), 0)];
+            Ok(Seen { places, ttl: Duration::from_secs(600) })
+        };
+        let ttl = |seen: Result<Seen, Missed>| seen.map(|seen| seen.ttl);
+        assert_eq!(ttl(doubted(Missed::Nothing, found())), Ok(Duration::from_secs(600)));
+        assert_eq!(ttl(doubted(Missed::Unanswered, found())), Ok(INCOMPLETE));
+        assert_eq!(doubted(Missed::Unanswered, Err(Missed::Nothing)), Err(Missed::Unanswered));
+        let gathered = |parts: Vec<Result<Seen, Missed>>| {
+            let mut basket = Basket::default();
+            parts.into_iter().for_each(|part| basket.add(part, MOST, |place| place));
+            ttl(basket.seen())
+        };
+        assert_eq!(gathered(vec![found(), Err(Missed::Nothing)]), Ok(Duration::from_secs(600)));
+        assert_eq!(gathered(vec![found(), Err(Missed::Unanswered)]), Ok(INCOMPLETE));
+        assert_eq!(gathered(vec![Err(Missed::Nothing), Err(Missed::Unanswered)]), Err(Missed::Unanswered));
+        assert_eq!(gathered(vec![Err(Missed::Nothing)]), Err(Missed::Nothing));
+    }
+
+    #[test]
+    fn a_service_is_named_after_its_transport() {
+        let name = Name::from_ascii("example.net").unwrap();
+        let named = |kind| Service::of(kind, &name).unwrap().name.to_string();
+        assert_eq!(
+            (named(Kind::Udp), named(Kind::Tcp)),
+            ("_sip._udp.example.net".into(), "_sip._tcp.example.net".into())
+        );
+    }
+}

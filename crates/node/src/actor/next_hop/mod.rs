@@ -219,12 +219,16 @@ mod tests {
 
     #[test]
     fn the_first_route_goes_before_the_request_uri() {
-        let request = || Request::build(Method::Notify, &Uri::parse("sip:ue@192.0.2.1").unwrap());
-        let hop = |request: Request| with_hop(&request, |hop| hop.clone().into_owned());
-        assert_eq!(hop(request().finish()), expected("192.0.2.1", None, None));
-        let routed = request().header(Name::Route, "<sip:term@192.0.2.7:4060;lr>, <sip:192.0.2.8;lr>");
-        assert_eq!(hop(routed.finish()), expected("192.0.2.7", Some(4060), None));
-        assert_eq!(hop(request().header(Name::Route, "<sip:").finish()), None);
+        let hop = |routes: &[&str]| {
+            let request = Request::build(Method::Notify, &Uri::parse("sip:ue@192.0.2.1").unwrap());
+            let request = routes.iter().fold(request, |request, route| request.header(Name::Route, *route));
+            with_hop(&request.finish(), |hop| hop.clone().into_owned())
+        };
+        assert_eq!(hop(&[]), expected("192.0.2.1", None, None));
+        let routed = expected("192.0.2.7", Some(4060), None);
+        assert_eq!(hop(&["<sip:term@192.0.2.7:4060;lr>, <sip:192.0.2.8;lr>"]), routed);
+        assert_eq!(hop(&["<sip:term@192.0.2.7:4060;lr>", "<sip:192.0.2.8;lr>"]), routed);
+        assert_eq!(hop(&["<sip:"]), None);
     }
 
     #[test]

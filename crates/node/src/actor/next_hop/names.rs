@@ -109,8 +109,8 @@ impl Names {
         places
     }
 
-    /// Puts a request, if there is one, with the others that wait for the same name. What is full says no.
-    fn queue(&self, question: &Question, delayed: Option<Delayed>) -> Queued {
+    /// Puts a request with the others that wait for the same name. What is full says no.
+    fn queue(&self, question: &Question, delayed: Delayed) -> Queued {
         let mut asked = self.asked.borrow_mut();
         let lookups = asked.len();
         if self.waiting.get() >= self.most_waiting {
@@ -118,17 +118,16 @@ impl Names {
         }
         let queued = match asked.get_mut(question) {
             Some(others) => {
-                self.waiting.set(self.waiting.get() + usize::from(delayed.is_some()));
-                others.extend(delayed);
+                others.push(delayed);
                 Queued::Behind
             }
             None if lookups >= LOOKUPS => return Queued::Refused(delayed),
             None => {
-                self.waiting.set(self.waiting.get() + usize::from(delayed.is_some()));
-                asked.insert(question.clone(), delayed.into_iter().collect());
+                asked.insert(question.clone(), vec![delayed]);
                 Queued::First
             }
         };
+        self.waiting.set(self.waiting.get() + 1);
         queued
     }
 
@@ -142,26 +141,17 @@ impl Names {
 enum Queued {
     First,
     Behind,
-    Refused(Option<Delayed>),
+    Refused(Delayed),
 }
 
 impl Shell {
     /// Holds a request back until its name is known.
     pub(crate) fn await_name(self: &Rc<Self>, question: Question, delayed: Delayed) {
-        self.ask_name(question, Some(delayed));
-    }
-
-    /// Asks for a name that nothing waits for yet.
-    pub(crate) fn learn_name(self: &Rc<Self>, question: Question) {
-        self.ask_name(question, None);
-    }
-
-    fn ask_name(self: &Rc<Self>, question: Question, delayed: Option<Delayed>) {
         match self.hops.names.queue(&question, delayed) {
             Queued::Behind => {}
             Queued::Refused(delayed) => {
                 self.telemetry.lookup_failures.inc();
-                delayed.into_iter().for_each(|delayed| self.resume(delayed, None));
+                self.resume(delayed, None);
             }
             Queued::First => {
                 self.telemetry.lookups.inc();
@@ -190,6 +180,82 @@ impl Shell {
         for delayed in self.hops.names.waiters(&question) {
             let candidates = self.draw(&places, delayed.wish());
             self.contained(|shell| shell.resume(delayed, candidates));
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::candidates::Rank;
+    use super::*;
+    use sip::Transport as Kind;
+
+    fn question(name: &str) -> Question {
+        Question { name: name.into(), wants: Wants::Services }
+    }
+
+    fn seen(count: u8, seconds: u64) -> Result<Seen, Missed> {
+        let place = |record| Place {
+            transport: Kind::Udp,
+            address: ([192, 0, 2, record], 5060).into(),
+            rank: Rank::default(),
+            weight: 0,
+            record,
+        };
+        Ok(Seen { places: (0..count).map(place).collect(), ttl: Duration::from_secs(seconds) })
+    }
+
+    /// How many places are known; none where it leads nowhere.
+    fn known(names: &Names, name: &str, now: u64) -> Option<usize> {
+        match names.known(name, Wants::Services, now) {
+            Known::Places(places) => Some(places.len()),
+            Known::Nothing => Some(0),
+            Known::Unasked => None,
+        }
+    }
+
+    #[test]
+    fn an_answer_holds_for_its_time_within_bounds() {
+        let names = Names::new(10);
+        assert_eq!(names.learn(&question("a"), seen(2, 60), 1000).len(), 2);
+        assert_eq!(known(&names, "a", 60_999), Some(2));
+        assert_eq!(known(&names, "a", 61_000), None);
+        assert!(matches!(names.known("a", Wants::Addresses, 1000), Known::Unasked));
+        names.learn(&question("b"), seen(20, 1_000_000), 0);
+        assert_eq!(known(&names, "b", LONGEST - 1), Some(MOST));
+        assert_eq!(known(&names, "b", LONGEST), None);
+        assert_eq!(names.learn(&question("c"), seen(1, 0), 7).len(), 1, "it serves those who asked");
+        assert_eq!(known(&names, "c", 7), None);
+        assert_eq!(names.learn(&question("d"), Err(Missed::Nothing), 0).len(), 0);
+        assert_eq!((known(&names, "d", BRIEF - 1), known(&names, "d", BRIEF)), (Some(0), None));
+    }
+
+    #[test]
+    fn an_old_answer_serves_where_there_is_none_but_not_for_ever() {
+        let names = Names::new(10);
+        names.learn(&question("a"), seen(2, 60), 0);
+        assert_eq!(names.learn(&question("a"), Err(Missed::Unanswered), 70_000).len(), 2);
+        assert_eq!(known(&names, "a", 70_000 + BRIEF - 1), Some(2));
+        assert_eq!(names.learn(&question("a"), Err(Missed::Unanswered), 60_000 + STALE).len(), 0);
+        names.learn(&question("b"), seen(2, 60), 0);
+        assert_eq!(names.learn(&question("b"), Err(Missed::Nothing), 70_000).len(), 0);
+        assert_eq!(names.learn(&question("b"), Err(Missed::Unanswered), 80_000).len(), 0);
+    }
+
+    #[test]
+    fn names_are_bounded_and_those_whose_time_is_over_go_first() {
+        let names = Names::new(10);
+        for n in 0..NAMES {
+            let seconds = if n < 10 { 60 } else { 1 };
+            names.learn(&question(&format!("host{n}")), seen(1, seconds), 0);
+        }
+        names.learn(&question("one-more"), seen(1, 60), 2000);
+        assert_eq!(names.known.borrow().len(), 11);
+        assert_eq!((known(&names, "host0", 2000), known(&names, "one-more", 2000)), (Some(1), Some(1)));
+        for n in 0..2 * NAMES {
+            names.learn(&question(&format!("other{n}")), seen(1, 60), 2000);
+            assert!(names.known.borrow().len() <= NAMES);
         }
     }
 }

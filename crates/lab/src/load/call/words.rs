@@ -1,0 +1,130 @@
+//! The messages of a call.
+
+use super::{
+    super::{
+        arrival::{ORIGINATING, TERMINATING},
+        ground::{Dialog, Ground, echo},
+        text::Text,
+    },
+    ACK, BYE, CALLEE_BYE, Call, INVITE,
+};
+use std::io::Write;
+
+/// The first octets of a request.
+fn head(ground: &Ground, method: &str, uri: &str, user: u32, call: &Call, step: u32, out: &mut Vec<u8>) {
+    let (local, branch) = (ground.address_of(user), call.mark.branch(step));
+    let _ = write!(out, "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch={branch};rport\r\n");
+}
+
+fn with_sdp(ground: &Ground, out: &mut Vec<u8>) {
+    let sdp = &ground.sdp;
+    let _ = write!(out, "Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len());
+}
+
+const EMPTY: &[u8] = b"Content-Length: 0\r\n\r\n";
+
+impl Call {
+    fn caller_tag(&self) -> String {
+        format!("o{}", self.mark)
+    }
+
+    /// The caller's INVITE as its P-CSCF sends it on.
+    pub(super) fn write_invite(&self, ground: &Ground, out: &mut Vec<u8>) {
+        let domain = &ground.domain;
+        let (caller, callee) = (&ground.user(self.caller).name, &ground.user(self.callee).name);
+        let local = ground.address_of(self.caller);
+        head(ground, "INVITE", &format!("sip:{callee}@{domain}"), self.caller, self, INVITE, out);
+        ground.write_service_route(self.caller, out);
+        let _ = write!(
+            out,
+            "Record-Route: <sip:{ORIGINATING}@{local};lr>\r\nMax-Forwards: 70\r\n\
+             From: <sip:{caller}@{domain}>;tag={}\r\nTo: <sip:{callee}@{domain}>\r\nCall-ID: {}\r\nCSeq: 1 INVITE\r\n\
+             Contact: <sip:{caller}@{local}>\r\nP-Asserted-Identity: <sip:{caller}@{domain}>\r\n\
+             P-Charging-Vector: icid-value=\"{}\";orig-ioi={domain}\r\n",
+            self.caller_tag(),
+            self.mark,
+            self.mark
+        );
+        with_sdp(ground, out);
+    }
+
+    /// CANCEL, or the ACK to a refusal: both go where the INVITE went.
+    pub(super) fn write_after_invite(&self, ground: &Ground, method: &str, to: &str, out: &mut Vec<u8>) {
+        let domain = &ground.domain;
+        let (caller, callee) = (&ground.user(self.caller).name, &ground.user(self.callee).name);
+        head(ground, method, &format!("sip:{callee}@{domain}"), self.caller, self, INVITE, out);
+        ground.write_service_route(self.caller, out);
+        let _ =
+            write!(out, "Max-Forwards: 70\r\nFrom: <sip:{caller}@{domain}>;tag={}\r\n", self.caller_tag());
+        if to.is_empty() {
+            let _ = write!(out, "To: <sip:{callee}@{domain}>\r\n");
+        } else {
+            let _ = write!(out, "To: {to}\r\n");
+        }
+        let _ = write!(out, "Call-ID: {}\r\nCSeq: 1 {method}\r\n", self.mark);
+        out.extend_from_slice(EMPTY);
+    }
+
+    /// A request of either side within the dialog.
+    pub(super) fn write_within(&self, ground: &Ground, dialog: &Dialog, step: u32, out: &mut Vec<u8>) {
+        let (method, user, cseq) = match step {
+            ACK => ("ACK", self.caller, 1),
+            BYE => ("BYE", self.caller, 2),
+            CALLEE_BYE => ("BYE", self.callee, 1),
+            _ => return,
+        };
+        head(ground, method, &dialog.target, user, self, step, out);
+        out.extend_from_slice(&dialog.route);
+        let _ = write!(
+            out,
+            "Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\n",
+            dialog.from, dialog.to, self.mark
+        );
+        out.extend_from_slice(EMPTY);
+    }
+
+    /// The callee's side of the dialog, from the INVITE (RFC 3261 §12.1.1). Its own P-CSCF is not in the set yet.
+    pub(super) fn callee_dialog(&self, text: &Text<'_>) -> Dialog {
+        let from = format!("{};tag=t{}", text.to, self.mark);
+        Dialog::new(text, text.record_routes.iter().copied(), from, text.from.to_owned())
+    }
+
+    /// What all the callee's responses to an INVITE have in common, and what those have that make a dialog.
+    pub(super) fn callee_echo(&self, ground: &Ground, text: &Text<'_>) -> (Vec<u8>, Vec<u8>) {
+        let (mut shared, mut dialog) = (Vec::with_capacity(512), Vec::with_capacity(512));
+        echo(&mut shared, text);
+        let (name, local) = (&ground.user(self.callee).name, ground.address_of(self.callee));
+        let _ = write!(dialog, "Record-Route: <sip:{TERMINATING}@{local};lr>");
+        for element in &text.record_routes {
+            let _ = write!(dialog, ", {element}");
+        }
+        let _ = write!(
+            dialog,
+            "\r\nContact: <sip:{name}@{local}>\r\nP-Asserted-Identity: <sip:{name}@{}>\r\n",
+            ground.domain
+        );
+        (shared, dialog)
+    }
+}
+
+/// A response of the callee's to INVITE, from its parts.
+pub(super) fn write_response(ground: &Ground, status: u16, shared: &[u8], dialog: &[u8], out: &mut Vec<u8>) {
+    let line = match status {
+        180 => "180 Ringing",
+        200 => "200 OK",
+        480 => "480 Temporarily Unavailable",
+        486 => "486 Busy Here",
+        487 => "487 Request Terminated",
+        _ => "500 Server Internal Error",
+    };
+    let _ = write!(out, "SIP/2.0 {line}\r\n");
+    out.extend_from_slice(shared);
+    if status < 300 {
+        out.extend_from_slice(dialog);
+    }
+    if status == 200 {
+        with_sdp(ground, out);
+    } else {
+        out.extend_from_slice(EMPTY);
+    }
+}

@@ -1,0 +1,201 @@
+//! What all procedures of a run stand on: the users, what they have in common, and the way out.
+
+use super::{
+    Plan,
+    arrival::{ORIGINATING, beyond},
+    mark::{Kind, Mark},
+    outbox::Outbox,
+    tally::Causes,
+    text::{self, Text},
+    timers::Timers,
+    user::User,
+};
+use crate::{aka::Key, provisioning::generated_name};
+use std::{io::Write, net::SocketAddr};
+use tokio::time::Instant;
+
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) now: Instant,
+    pub(super) domain: String,
+    /// Request-URI of REGISTER.
+    pub(super) registrar: String,
+    pub(super) proxy: SocketAddr,
+    pub(super) expires: u32,
+    pub(super) key: Key,
+    /// Tells the messages of one run from those of another.
+    pub(super) run: u32,
+    /// What every INVITE and every 200 (OK) to one carries.
+    pub(super) sdp: String,
+    /// Callers first, then as many who are called.
+    pub(super) users: Vec<User>,
+    /// How many of them are callers.
+    callers: u32,
+    /// Addresses of the sockets as they stand in messages; callees have the second half.
+    addresses: Vec<String>,
+    pub(super) outbox: Outbox,
+    pub(super) timers: Timers,
+    pub(super) seen: Seen,
+}
+
+/// What came that belongs to no kind of procedure.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) repeated: u64,
+    pub(super) late: u64,
+    pub(super) unexpected: Causes,
+}
+
+impl Ground {
+    /// Everybody of the plan, at home on these sockets; with `callees`, as many again who are called.
+    pub(super) fn new(plan: &Plan, sockets: &[SocketAddr], callees: bool) -> Self {
+        let now = Instant::now();
+        let all = if callees { plan.users.saturating_mul(2) } else { plan.users };
+        let numbers = plan.first..plan.first.saturating_add(all);
+        let own = sockets.first().map_or(plan.proxy.ip(), SocketAddr::ip);
+        let family = if own.is_ipv4() { "IP4" } else { "IP6" };
+        Self {
+            now,
+            registrar: format!("sip:{}", plan.domain),
+            domain: plan.domain.clone(),
+            proxy: plan.proxy,
+            expires: plan.expires,
+            key: plan.credentials.key(),
+            run: rand::random(),
+            sdp: format!(
+                "v=0\r\no=- 1 1 IN {family} {own}\r\ns=-\r\nc=IN {family} {own}\r\nt=0 0\r\nm=audio 49170 RTP/AVP 8\r\n"
+            ),
+            users: numbers.map(|number| User::new(generated_name(number), now)).collect(),
+            callers: plan.users,
+            addresses: sockets.iter().map(SocketAddr::to_string).collect(),
+            outbox: Outbox::default(),
+            timers: Timers::default(),
+            seen: Seen::default(),
+        }
+    }
+
+    pub(super) fn mark(&self, kind: Kind, place: u32, serial: u32) -> Mark {
+        Mark { run: self.run, kind, place, serial }
+    }
+
+    /// The socket at which a user is at home.
+    pub(super) fn socket_of(&self, user: u32) -> u16 {
+        let all = self.addresses.len() as u32;
+        let split = self.users.len() as u32 > self.callers;
+        let socket = match (split, user.checked_sub(self.callers)) {
+            (false, _) => user % all,
+            (true, None) => user % (all / 2),
+            (true, Some(callee)) => all / 2 + callee % (all / 2),
+        };
+        socket as u16
+    }
+
+    /// Its address.
+    pub(super) fn address_of(&self, user: u32) -> &str {
+        &self.addresses[usize::from(self.socket_of(user))]
+    }
+
+    pub(super) fn user(&self, user: u32) -> &User {
+        &self.users[user as usize]
+    }
+
+    /// Sends a request of a user to the proxy.
+    pub(super) fn send(&mut self, user: u32, write: impl FnOnce(&Self, &mut Vec<u8>)) {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        outbox.put(self.socket_of(user), self.proxy, |out| write(self, out));
+        self.outbox = outbox;
+    }
+
+    /// Sends a response from a socket.
+    pub(super) fn respond(&mut self, socket: u16, to: SocketAddr, write: impl FnOnce(&mut Vec<u8>)) {
+        self.outbox.put(socket, to, write);
+    }
+
+    /// Answers a request from what stands in it; a tag in To that is missing is made of its Call-ID.
+    pub(super) fn answer(&mut self, socket: u16, to: SocketAddr, text: &Text<'_>, line: &str) {
+        self.respond(socket, to, |out| {
+            let _ = write!(out, "SIP/2.0 {line}\r\n");
+            echo(out, text);
+            out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        });
+    }
+
+    /// The Route line with which a user begins, by its Service-Route.
+    pub(super) fn write_service_route(&self, user: u32, out: &mut Vec<u8>) {
+        let route = &self.user(user).service_route;
+        if !route.is_empty() {
+            let _ = write!(out, "Route: {route}\r\n");
+        }
+    }
+
+    /// Caller and callee of call or message `number`: callers take turns, and in every round each has another.
+    pub(super) fn pair(&self, number: u32) -> (u32, u32) {
+        let pairs = self.callers;
+        let caller = number % pairs;
+        (caller, pairs + (caller + number / pairs % pairs) % pairs)
+    }
+
+    /// Why these two cannot talk.
+    pub(super) fn missing(&self, caller: u32, callee: u32) -> Option<&'static str> {
+        match (self.user(caller).registered, self.user(callee).registered) {
+            (false, _) => Some("the caller is not registered"),
+            (_, false) => Some("the callee is not registered"),
+            (true, true) => None,
+        }
+    }
+}
+
+/// What a side needs for requests within a dialog.
+#[derive(Debug)]
+pub(super) struct Dialog {
+    /// Request-URI.
+    pub(super) target: String,
+    /// The Route line, or nothing.
+    pub(super) route: Vec<u8>,
+    /// Values of From and To as this side writes them.
+    pub(super) from: String,
+    pub(super) to: String,
+}
+
+impl Dialog {
+    /// The remote target is the contact of `text`.
+    pub(super) fn new<'a>(
+        text: &Text<'_>,
+        set: impl Iterator<Item = &'a str>,
+        from: String,
+        to: String,
+    ) -> Self {
+        let mut route = Vec::new();
+        route_line(set, &mut route);
+        Self { target: text::uri(text.contact).to_owned(), route, from, to }
+    }
+
+    /// Of the side that asked, from a 2xx (RFC 3261 §12.1.2); whether its route set begins with the P-CSCF's.
+    pub(super) fn answered(ground: &Ground, user: u32, text: &Text<'_>) -> (bool, Self) {
+        let (own, set) = beyond(ground, user, ORIGINATING, text.record_routes.iter().rev().copied());
+        (own, Self::new(text, set.into_iter(), text.from.to_owned(), text.to.to_owned()))
+    }
+}
+
+/// RFC 3261 §8.2.6.2 — what a response repeats of its request.
+pub(super) fn echo(out: &mut Vec<u8>, text: &Text<'_>) {
+    for via in &text.vias {
+        let _ = write!(out, "Via: {via}\r\n");
+    }
+    let _ = write!(out, "From: {}\r\nTo: {}", text.from, text.to);
+    if text.to_tag().is_empty() {
+        let _ = write!(out, ";tag=t{}", text.call_id);
+    }
+    let _ = write!(out, "\r\nCall-ID: {}\r\nCSeq: {} {}\r\n", text.call_id, text.cseq, text.method);
+}
+
+/// A Route line of these elements, or nothing.
+fn route_line<'a>(elements: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
+    let start = out.len();
+    for element in elements {
+        let _ = write!(out, "{}{element}", if out.len() == start { "Route: " } else { ", " });
+    }
+    if out.len() > start {
+        out.extend_from_slice(b"\r\n");
+    }
+}

@@ -1,0 +1,170 @@
+//! RFC 3428 §4, §7 — short messages of many, both ends of which are ours.
+
+use super::{
+    arrival::{Arrival, PATH},
+    ground::Ground,
+    mark::{Kind, Mark},
+    places::Places,
+    report::Stage,
+    tally::Tally,
+    text::{Start, Text},
+    timers::{T2, Wait, Whose},
+};
+use std::io::Write;
+use tokio::time::Instant;
+
+const STAGES: &[Stage] = &[
+    Stage { name: "message_to_callee", label: "MESSAGE to callee, one way" },
+    Stage { name: "message_to_200", label: "MESSAGE to 200" },
+    Stage { name: "message_to_200_from_intended", label: "MESSAGE to 200 from intended" },
+];
+const TO_CALLEE: usize = 0;
+const TO_200: usize = 1;
+const FROM_INTENDED: usize = 2;
+const WORDS: &str = "ready when you are";
+
+#[derive(Debug)]
+struct Message {
+    mark: Mark,
+    caller: u32,
+    callee: u32,
+    intended: Instant,
+    wait: Wait,
+    arrived: bool,
+    /// Why it has failed, though it goes on.
+    astray: Option<String>,
+}
+
+/// All messages of a run.
+#[derive(Debug)]
+pub(super) struct Messages {
+    pub(super) tally: Tally,
+    pub(super) in_flight: u64,
+    begun: u32,
+    messages: Places<Message>,
+}
+
+impl Messages {
+    pub(super) fn new() -> Self {
+        Self { tally: Tally::new(STAGES), in_flight: 0, begun: 0, messages: Places::default() }
+    }
+
+    /// Sends the next.
+    pub(super) fn begin(&mut self, ground: &mut Ground, intended: Instant) {
+        let number = self.begun;
+        self.begun = self.begun.wrapping_add(1);
+        self.tally.started();
+        let (caller, callee) = ground.pair(number);
+        if let Some(cause) = ground.missing(caller, callee) {
+            return self.tally.failed(cause);
+        }
+        let kept = self.messages.keep(number, |place| Message {
+            mark: ground.mark(Kind::Message, place, number),
+            caller,
+            callee,
+            intended,
+            wait: Wait::sent(ground.now),
+            arrived: false,
+            astray: None,
+        });
+        let Some(place) = kept else { return self.tally.failed("too many messages are under way already") };
+        self.in_flight += 1;
+        if let Some(message) = self.messages.at(place) {
+            message.transmit(ground);
+        }
+    }
+
+    pub(super) fn response(&mut self, ground: &mut Ground, mark: Mark, text: &Text<'_>) {
+        let Start::Response { status, line } = text.start else { return };
+        let Some(message) = self.messages.of(mark) else {
+            ground.seen.late += 1;
+            return;
+        };
+        match status {
+            ..200 => return message.wait.proceeding(),
+            200..300 => {
+                self.tally.record(TO_200, ground.now - message.wait.since);
+                self.tally.record(FROM_INTENDED, ground.now - message.intended);
+                match message.astray.take() {
+                    Some(cause) => self.tally.failed(&cause),
+                    None if !message.arrived => {
+                        self.tally.failed("MESSAGE: a 200 that the callee did not give")
+                    }
+                    None => {
+                        self.tally.reached();
+                        self.tally.succeeded(None);
+                    }
+                }
+            }
+            _ => self.tally.failed(&format!("MESSAGE: {line}")),
+        }
+        self.end(mark.place);
+    }
+
+    /// What came to the callee.
+    pub(super) fn request(&mut self, ground: &mut Ground, mark: Mark, arrival: &Arrival<'_, '_>) {
+        if arrival.method != "MESSAGE" {
+            ground.seen.unexpected.count(&format!("{} that belongs to a MESSAGE", arrival.method));
+            return arrival.answer(ground, "481 Call/Transaction Does Not Exist");
+        }
+        arrival.answer(ground, "200 OK");
+        let Some(message) = self.messages.of(mark) else {
+            ground.seen.late += 1;
+            return;
+        };
+        if std::mem::replace(&mut message.arrived, true) {
+            ground.seen.repeated += 1;
+            return;
+        }
+        self.tally.record(TO_CALLEE, ground.now - message.wait.since);
+        if !arrival.is_routed(ground, message.callee, PATH) {
+            message.astray = Some(arrival.astray(ground));
+        }
+    }
+
+    pub(super) fn due(&mut self, ground: &mut Ground, place: u32, at: Instant) {
+        let Some(message) = self.messages.at(place).filter(|message| message.wait.due == Some(at)) else {
+            return;
+        };
+        if message.wait.again(ground.now, T2) {
+            self.tally.sent_again();
+            message.transmit(ground);
+        } else {
+            self.tally.unanswered("MESSAGE: no answer (Timer F)");
+            self.end(place);
+        }
+    }
+
+    fn end(&mut self, place: u32) {
+        self.messages.forget(place);
+        self.in_flight -= 1;
+    }
+}
+
+impl Message {
+    fn transmit(&self, ground: &mut Ground) {
+        if let Some(due) = self.wait.due {
+            ground.timers.set(due, Whose::Message(self.mark.place));
+        }
+        ground.send(self.caller, |ground, out| self.write(ground, out));
+    }
+
+    fn write(&self, ground: &Ground, out: &mut Vec<u8>) {
+        let (domain, mark) = (&ground.domain, self.mark);
+        let (caller, callee) = (&ground.user(self.caller).name, &ground.user(self.callee).name);
+        let (local, branch) = (ground.address_of(self.caller), mark.branch(1));
+        let _ = write!(
+            out,
+            "MESSAGE sip:{callee}@{domain} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch={branch};rport\r\n"
+        );
+        ground.write_service_route(self.caller, out);
+        let _ = write!(
+            out,
+            "Max-Forwards: 70\r\nFrom: <sip:{caller}@{domain}>;tag=o{mark}\r\nTo: <sip:{callee}@{domain}>\r\n\
+             Call-ID: {mark}\r\nCSeq: 1 MESSAGE\r\nP-Asserted-Identity: <sip:{caller}@{domain}>\r\n\
+             P-Charging-Vector: icid-value=\"{mark}\";orig-ioi={domain}\r\n\
+             Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{WORDS}",
+            WORDS.len()
+        );
+    }
+}

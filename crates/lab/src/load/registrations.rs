@@ -1,0 +1,146 @@
+//! TS 24.229 §5.1.1 — registrations and re-registrations of many.
+
+use super::{
+    ground::Ground,
+    mark::Mark,
+    report::Stage,
+    tally::Tally,
+    text::{Start, Text},
+    timers::{T2, Wait, Whose},
+    user::{Phase, write_register},
+};
+use tokio::time::Instant;
+
+const STAGES: &[Stage] = &[
+    Stage { name: "challenge", label: "REGISTER to 401" },
+    Stage { name: "answer", label: "REGISTER to 200" },
+    Stage { name: "whole", label: "registration" },
+    Stage { name: "whole_from_intended", label: "registration from intended" },
+];
+const CHALLENGE: usize = 0;
+const ANSWER: usize = 1;
+const WHOLE: usize = 2;
+const FROM_INTENDED: usize = 3;
+
+/// All registrations of a run.
+#[derive(Debug)]
+pub(super) struct Registrations {
+    pub(super) initial: Tally,
+    pub(super) anew: Tally,
+    pub(super) in_flight: u64,
+    /// How many ended well, measured or not.
+    pub(super) registered: u64,
+}
+
+impl Registrations {
+    pub(super) fn new() -> Self {
+        Self { initial: Tally::new(STAGES), anew: Tally::new(STAGES), in_flight: 0, registered: 0 }
+    }
+
+    fn tally(&mut self, anew: bool) -> &mut Tally {
+        if anew { &mut self.anew } else { &mut self.initial }
+    }
+
+    /// Registers a user; `anew` for one that is registered, with the challenge answered last.
+    pub(super) fn begin(&mut self, ground: &mut Ground, number: u32, intended: Instant, anew: bool) {
+        let now = ground.now;
+        let user = &mut ground.users[number as usize];
+        let tally = self.tally(anew);
+        tally.started();
+        if user.phase != Phase::Idle {
+            tally.failed("the former registration of the user is still under way");
+            return;
+        }
+        if anew && !user.registered {
+            tally.failed("the user is not registered");
+            return;
+        }
+        if !anew {
+            user.forget();
+        }
+        user.anew = anew;
+        user.phase = Phase::Asking;
+        user.intended = intended;
+        user.begun = now;
+        self.in_flight += 1;
+        send(ground, number);
+    }
+
+    /// A response of which the branch names the user and the CSeq.
+    pub(super) fn response(&mut self, ground: &mut Ground, mark: Mark, cseq: u32, text: &Text<'_>) {
+        let Start::Response { status, line } = text.start else { return };
+        let (number, now) = (mark.place, ground.now);
+        let Some(user) = ground.users.get_mut(number as usize) else { return };
+        if user.cseq != cseq || user.phase == Phase::Idle {
+            ground.seen.late += 1;
+            return;
+        }
+        let (anew, since) = (user.anew, user.wait.since);
+        match (status, user.phase) {
+            (..200, _) => user.wait.proceeding(),
+            (200..300, _) => {
+                user.accepted(text);
+                let (begun, intended) = (user.begun, user.intended);
+                let tally = self.tally(anew);
+                tally.record(ANSWER, now - since);
+                tally.record(WHOLE, now - begun);
+                tally.record(FROM_INTENDED, now - intended);
+                tally.reached();
+                tally.succeeded(None);
+                self.registered += 1;
+                self.end(ground, number);
+            }
+            (401, Phase::Asking) => {
+                user.phase = Phase::Answering;
+                let answered = user.challenged(&ground.key, &ground.domain, text.challenge);
+                self.tally(anew).record(CHALLENGE, now - since);
+                if answered {
+                    send(ground, number);
+                } else {
+                    self.tally(anew).failed("a challenge that cannot be answered");
+                    self.end(ground, number);
+                }
+            }
+            _ => {
+                self.tally(anew).failed(line);
+                self.end(ground, number);
+            }
+        }
+    }
+
+    /// A timer of a user's.
+    pub(super) fn due(&mut self, ground: &mut Ground, number: u32, at: Instant) {
+        let now = ground.now;
+        let user = &mut ground.users[number as usize];
+        if user.phase == Phase::Idle || user.wait.due != Some(at) {
+            return;
+        }
+        let anew = user.anew;
+        if user.wait.again(now, T2) {
+            self.tally(anew).sent_again();
+            transmit(ground, number);
+        } else {
+            self.tally(anew).unanswered("REGISTER: no answer (Timer F)");
+            self.end(ground, number);
+        }
+    }
+
+    fn end(&mut self, ground: &mut Ground, number: u32) {
+        ground.users[number as usize].phase = Phase::Idle;
+        self.in_flight -= 1;
+    }
+}
+
+fn send(ground: &mut Ground, number: u32) {
+    let user = &mut ground.users[number as usize];
+    user.advance();
+    user.wait = Wait::sent(ground.now);
+    transmit(ground, number);
+}
+
+fn transmit(ground: &mut Ground, number: u32) {
+    if let Some(due) = ground.user(number).wait.due {
+        ground.timers.set(due, Whose::User(number));
+    }
+    ground.send(number, |ground, out| write_register(ground, number, out));
+}

@@ -1,0 +1,310 @@
+//! What `rollcall ue call` and `rollcall ue answer` do, from the first word to the last.
+
+use super::{
+    Answering, Call, CallEvent, Dial, End, Error, Happening, Package, RegisterArgs, Role, Standalone, State,
+    Subscribed, Then, Ue,
+    run::{Happenings, rest, with},
+};
+use std::{future::Future, pin::pin, time::Duration};
+use tokio::time::{sleep, timeout};
+
+/// What a call is to come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Goal {
+    /// It is answered, held and ended by this UE; or, if so told, given up with 487.
+    #[default]
+    Done,
+    /// The INVITE, or the request in its place, is finally answered with that status code.
+    Status(u16),
+    /// The far side or the network ends it with BYE.
+    Bye,
+}
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub enum Errand {
+    /// A call.
+    Call {
+        /// How it is made.
+        dial: Dial,
+        /// How long it is held.
+        hold: Duration,
+        /// How long it may ring.
+        ring_timeout: Duration,
+        /// Gives it up that long after the INVITE.
+        cancel_after: Option<Duration>,
+        /// Sends a re-INVITE once it is established.
+        reinvite: bool,
+        /// Sends UPDATE once it is established.
+        update: bool,
+    },
+    /// One request without dialog.
+    Send(Standalone),
+}
+
+/// Whom to call, as whom, and what is to come of it.
+#[derive(Clone, Debug)]
+pub struct CallArgs {
+    /// The registration.
+    pub register: RegisterArgs,
+    /// Calls without registering: the proxy is a UE or an application server.
+    pub unregistered: bool,
+    /// Subscribes to the registration state meanwhile, so that re-authentication is asked for.
+    pub subscribe: Option<(Package, Role)>,
+    /// What is sent.
+    pub errand: Errand,
+    /// What is to come of it.
+    pub goal: Goal,
+}
+
+/// How to answer, as whom, and how often.
+#[derive(Clone, Debug)]
+pub struct AnswerArgs {
+    /// The registration; `stay` is how long it answers at most.
+    pub register: RegisterArgs,
+    /// Answers without registering.
+    pub unregistered: bool,
+    /// Subscribes to the registration state meanwhile, so that re-authentication is asked for.
+    pub subscribe: Option<(Package, Role)>,
+    /// How calls and messages are answered.
+    pub answering: Answering,
+    /// Ends after so many calls and messages.
+    pub count: Option<u32>,
+}
+
+/// Registers, calls, holds, ends and deregisters; it fails unless the goal was reached. `on` hears everything; `stop`
+/// ends it early, politely.
+pub async fn run_call(
+    args: CallArgs,
+    mut on: impl FnMut(&Happening),
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let mut stop = pin!(stop);
+    let (ue, mut happenings) = Ue::start(args.register.config().await?).await?;
+    let outcome = async {
+        let subscribed =
+            arrive(&ue, args.unregistered, args.subscribe, &mut happenings, &mut on, &mut stop).await?;
+        let reached = errand(&ue, &args, &mut happenings, &mut on, &mut stop).await;
+        // Who is released because of the registration has none to end.
+        let left = leave(&ue, args.unregistered, subscribed.as_ref(), &mut happenings, &mut on).await;
+        reached.and(if args.goal == Goal::Bye { Ok(()) } else { left })
+    }
+    .await;
+    rest(&mut happenings, &mut on);
+    ue.stop();
+    outcome
+}
+
+/// Registers and answers; it fails unless so many calls and messages came as were to be answered, and all of them ended
+/// as set out.
+pub async fn run_answer(
+    args: AnswerArgs,
+    mut on: impl FnMut(&Happening),
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let mut stop = pin!(stop);
+    let (ue, mut happenings) = Ue::start(args.register.config().await?).await?;
+    let outcome = async {
+        // An unregistered UE may be called at once.
+        let _calls = ue.answering(args.answering);
+        let subscribed =
+            arrive(&ue, args.unregistered, args.subscribe, &mut happenings, &mut on, &mut stop).await?;
+        let answered = answer(&args, &mut happenings, &mut on, &mut stop).await;
+        let left = leave(&ue, args.unregistered, subscribed.as_ref(), &mut happenings, &mut on).await;
+        answered.and(left)
+    }
+    .await;
+    rest(&mut happenings, &mut on);
+    ue.stop();
+    outcome
+}
+
+async fn arrive(
+    ue: &Ue,
+    unregistered: bool,
+    subscribe: Option<(Package, Role)>,
+    happenings: &mut Happenings,
+    on: &mut impl FnMut(&Happening),
+    stop: &mut (impl Future<Output = ()> + Unpin),
+) -> Result<Option<Subscribed>, Error> {
+    if unregistered {
+        return Ok(None);
+    }
+    with(ue.register(), happenings, on, stop).await?;
+    let Some((package, role)) = subscribe else { return Ok(None) };
+    with(ue.subscribe(package, role), happenings, on, stop).await.map(Some)
+}
+
+async fn leave(
+    ue: &Ue,
+    unregistered: bool,
+    subscribed: Option<&Subscribed>,
+    happenings: &mut Happenings,
+    on: &mut impl FnMut(&Happening),
+) -> Result<(), Error> {
+    let mut never = pin!(std::future::pending());
+    if unregistered {
+        // The last answer may still have to be repeated.
+        return with(async { Ok(sleep(Duration::from_millis(300)).await) }, happenings, on, &mut never).await;
+    }
+    if let Some(subscribed) = subscribed {
+        let _ = with(ue.unsubscribe(subscribed), happenings, on, &mut never).await;
+    }
+    with(ue.deregister(), happenings, on, &mut never).await
+}
+
+async fn errand(
+    ue: &Ue,
+    args: &CallArgs,
+    happenings: &mut Happenings,
+    on: &mut impl FnMut(&Happening),
+    stop: &mut (impl Future<Output = ()> + Unpin),
+) -> Result<(), Error> {
+    let goal = args.goal;
+    match &args.errand {
+        Errand::Send(request) => {
+            let answer = with(ue.send(request.clone()), happenings, on, stop).await?;
+            let wanted = match goal {
+                Goal::Status(status) => answer.status == status,
+                Goal::Done => answer.status / 100 == 2,
+                Goal::Bye => return Err(Error::Missed("only a call can be ended by BYE")),
+            };
+            if wanted { Ok(()) } else { Err(Error::refused_with(answer.status)) }
+        }
+        Errand::Call { dial, .. } => {
+            let mut call = ue.call(dial.clone())?;
+            let outcome = with(follow(&mut call, &args.errand, goal), happenings, on, stop).await;
+            let mut never = pin!(std::future::pending());
+            if call.record().state != State::Ended {
+                let politely = async { Ok(timeout(Duration::from_secs(5), call.hang_up()).await) };
+                let _ = with(politely, happenings, on, &mut never).await;
+            }
+            outcome?;
+            if call.record().faults.is_empty() {
+                Ok(())
+            } else {
+                Err(Error::Missed("the network or the far side broke the protocol"))
+            }
+        }
+    }
+}
+
+async fn follow(call: &mut Call, errand: &Errand, goal: Goal) -> Result<(), Error> {
+    let Errand::Call { hold, ring_timeout, cancel_after, reinvite, update, .. } = errand else {
+        return Ok(());
+    };
+    if let Some(after) = cancel_after {
+        return give_up(call, *after, goal).await;
+    }
+    match (timeout(*ring_timeout, call.established()).await, goal) {
+        (Err(_), _) => {
+            call.cancel().await?;
+            return Err(Error::Missed("nobody answered in time"));
+        }
+        (Ok(Err(Error::Refused { status, .. })), Goal::Status(wanted)) if status == wanted => return Ok(()),
+        (Ok(Err(why)), _) => return Err(why),
+        (Ok(Ok(())), Goal::Status(wanted)) if call.record().status != Some(wanted) => {
+            return Err(Error::Missed("it was answered"));
+        }
+        (Ok(Ok(())), _) => {}
+    }
+    if *reinvite {
+        succeeded(call.reinvite().await?)?;
+    }
+    if *update {
+        succeeded(call.update().await?)?;
+    }
+    match (timeout(*hold, call.ended()).await, goal) {
+        (Ok(Ok(End::Released { .. })), Goal::Bye) => Ok(()),
+        (Ok(Ok(_)), _) => Err(Error::Missed("it ended before it was to end")),
+        (Ok(Err(why)), _) => Err(why),
+        (Err(_), Goal::Bye) => Err(Error::Missed("no BYE came")),
+        (Err(_), _) => succeeded(call.hang_up().await?),
+    }
+}
+
+async fn give_up(call: &mut Call, after: Duration, goal: Goal) -> Result<(), Error> {
+    let settled = call.until(|record| !matches!(record.state, State::Setup | State::Ringing));
+    let status = match timeout(after, settled).await {
+        Ok(record) => record?.status.unwrap_or(0),
+        Err(_) => call.cancel().await?,
+    };
+    let wanted = if let Goal::Status(status) = goal { status } else { 487 };
+    if status == wanted {
+        return Ok(());
+    }
+    Err(if status / 100 == 2 {
+        Error::Missed("it was answered before it was given up")
+    } else {
+        Error::refused_with(status)
+    })
+}
+
+fn succeeded(status: u16) -> Result<(), Error> {
+    if status / 100 == 2 {
+        return Ok(());
+    }
+    Err(Error::refused_with(status))
+}
+
+async fn answer(
+    args: &AnswerArgs,
+    happenings: &mut Happenings,
+    on: &mut impl FnMut(&Happening),
+    stop: &mut (impl Future<Output = ()> + Unpin),
+) -> Result<(), Error> {
+    let (mut answered, mut wrong) = (0, None);
+    let longest = args.register.stay.unwrap_or(Duration::from_secs(u32::MAX.into()));
+    let mut over = pin!(sleep(longest));
+    while args.count.is_none_or(|count| answered < count) {
+        let happening = tokio::select! {
+            happening = happenings.recv() => happening,
+            () = &mut over => break,
+            () = &mut *stop => break,
+        };
+        let Some(happening) = happening else { break };
+        on(&happening);
+        match &happening {
+            Happening::Call { event: CallEvent::Ended(end), .. } => {
+                answered += 1;
+                if !as_set_out(end, args.answering.then) {
+                    wrong = Some("a call did not end as set out");
+                }
+            }
+            Happening::Call { event: CallEvent::Fault(_), .. } => {
+                wrong = Some("the network or the far side broke the protocol");
+            }
+            Happening::Messaged { method, .. } if method == "MESSAGE" => answered += 1,
+            Happening::Failed { .. } => wrong = Some("the registration or subscription could not be kept"),
+            Happening::Deregistered { .. } => return Err(Error::Missed("deregistered by the network")),
+            Happening::Sent { .. }
+            | Happening::Received { .. }
+            | Happening::Unreadable { .. }
+            | Happening::Resynchronising
+            | Happening::Registered { .. }
+            | Happening::Subscribed { .. }
+            | Happening::Notified(_)
+            | Happening::Asked { .. }
+            | Happening::Reauthenticated
+            | Happening::AnsweredWrongly { .. }
+            | Happening::Call { .. }
+            | Happening::Messaged { .. } => {}
+        }
+    }
+    match wrong {
+        Some(why) => Err(Error::Missed(why)),
+        None if args.count.is_some_and(|count| answered < count) => {
+            Err(Error::Missed("fewer calls and messages came than were to be answered"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn as_set_out(end: &End, then: Then) -> bool {
+    match (then, end) {
+        (Then::Answer, End::Released { .. }) | (Then::Wait, End::Cancelled { .. }) => true,
+        (Then::Answer, End::HungUp { status }) => status / 100 == 2,
+        (Then::Reject(wanted), End::Refused { status }) => wanted == *status,
+        _ => false,
+    }
+}
