@@ -33,9 +33,9 @@ impl User {
         let early = || self.relays.values().filter_map(|relay| Some((&**relay, relay.early()?)));
         early().filter(move |(relay, initial)| {
             let before = |(other, further): (&Relay, &Initial)| {
-                further.key == initial.key && (further.returned, other.id) < (initial.returned, relay.id)
+                further.key == initial.key && (further.depth, other.id) < (initial.depth, relay.id)
             };
-            !initial.returned || !early().any(before)
+            initial.depth == 0 || !early().any(before)
         })
     }
 
@@ -49,7 +49,7 @@ impl User {
     ) {
         let Passage::Initial(initial) = &relay.passage else { return };
         let interval = run_timer(response, &initial.timer);
-        if !initial.is_terminating() && self.has_outer_passage(relay, initial.key) {
+        if !initial.is_terminating() && self.has_outer_passage(relay) {
             return;
         }
         let Some(mut session) = self.session_of(relay, branch, response, step) else { return };
@@ -69,12 +69,13 @@ impl User {
     }
 
     /// A passage nearer to the caller, of the same dialog, is on its way too: it sees the whole chain of servers.
-    fn has_outer_passage(&self, inner: &Relay, key: u64) -> bool {
+    fn has_outer_passage(&self, inner: &Relay) -> bool {
+        let Passage::Initial(passage) = &inner.passage else { return false };
         self.relays.values().any(|outer| match &outer.passage {
             Passage::Initial(initial) => {
-                initial.key == key
+                initial.key == passage.key
+                    && initial.depth < passage.depth
                     && matches!(initial.stage, Stage::Server(_))
-                    && outer.id != inner.id
                     && outer.request.call_id() == inner.request.call_id()
                     && outer.request.from_tag() == inner.request.from_tag()
             }

@@ -191,6 +191,12 @@ impl Hop {
         self.request.get(name).map(|value| value.into_owned())
     }
 
+    /// Host of the topmost Route.
+    pub fn next_host(&self) -> String {
+        let route = self.request.addresses(Name::Route).unwrap().into_iter().next();
+        route.map_or_else(String::new, |route| route.uri.host().to_owned())
+    }
+
     /// The application server at `server` passes it on: without its own Route, with its own Record-Route.
     pub fn through(&self, server: &str) -> Request {
         let mut edit = self.request.edit();
@@ -280,6 +286,23 @@ impl Answer {
             response = response.header(*name, value);
         }
         response.finish()
+    }
+}
+
+/// A request that every application server passed on: the transactions of its passages and where each of them led.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    pub txs: Vec<ServerTx>,
+    pub hops: Vec<Hop>,
+}
+
+impl Chain {
+    pub fn last(&self) -> &Hop {
+        self.hops.last().unwrap()
+    }
+
+    pub fn servers(&self) -> Vec<String> {
+        self.hops.iter().map(Hop::next_host).collect()
     }
 }
 
@@ -460,6 +483,32 @@ impl Stage {
     pub fn hear_as(&mut self, hop: &Hop, response: Response) {
         let to = Purpose::Relay(hop.relay, hop.branch);
         self.step(Event::Reply { to, reply: Reply::Response(response) });
+    }
+
+    /// A request arrives, and servers named `as...` pass it on until one goes elsewhere.
+    pub fn by_all_servers(&mut self, request: Request) -> Chain {
+        let mut chain = Chain { txs: vec![self.arrive(request)], hops: Vec::new() };
+        loop {
+            let hop = self.hop();
+            let server = hop.next_host();
+            chain.hops.push(hop.clone());
+            if !server.starts_with("as") {
+                return chain;
+            }
+            chain.txs.push(self.arrive(hop.through(&format!("sip:{server}"))));
+        }
+    }
+
+    /// The far end of a chain answers, and the servers pass it back.
+    pub fn hear_along(&mut self, chain: &Chain, answer: &Answer) -> Response {
+        let answered = self.hear(chain.last(), answer);
+        // What left by the passage behind a server came to that server by the passage before it.
+        for (tx, hop) in chain.txs.iter().skip(1).zip(&chain.hops).rev().collect::<Vec<_>>() {
+            if let Some(response) = self.responses(*tx).last() {
+                self.hear_through(hop, response);
+            }
+        }
+        answered
     }
 
     /// A response that an application server has from beyond: it takes its own Via off and passes it back.

@@ -294,9 +294,18 @@ impl Relay {
             _ if self.is_at_contacts() && kept().all(unreached) => Status::TEMPORARILY_UNAVAILABLE,
             // RFC 4320 §4.2: no 408 for anything but an INVITE.
             _ if !self.is_invite() && best.status() == Status::REQUEST_TIMEOUT => Status::SERVER_TIMEOUT,
-            _ => return best,
+            _ => return self.word_of_server(&best).cloned().unwrap_or(best),
         };
         if status == best.status() { best } else { self.request.respond(status, tag).finish() }
+    }
+
+    /// What an application server said goes back as it is, a 503 too: it speaks for the service (TS 24.229 §5.4.3.4).
+    fn word_of_server(&self, best: &Response) -> Option<&Response> {
+        let Passage::Initial(initial) = &self.passage else { return None };
+        let hides =
+            matches!(initial.stage, Stage::Server(_)) && best.status() == Status::SERVER_INTERNAL_ERROR;
+        let said = self.context.refused_with(self.branches.last().filter(|_| hides)?.id)?;
+        (said.status() == Status::SERVICE_UNAVAILABLE).then_some(said)
     }
 
     fn is_at_contacts(&self) -> bool {
