@@ -132,7 +132,7 @@ impl User {
 
     fn is_early(&self, key: u64) -> bool {
         self.relays.values().any(|relay| match &relay.passage {
-            Passage::Initial(initial) => initial.key == key,
+            Passage::Initial(initial) => initial.key == key && !relay.lingers(),
             Passage::Dialog { .. } => false,
         })
     }

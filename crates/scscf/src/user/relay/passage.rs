@@ -287,9 +287,13 @@ impl Relay {
         let nobody = kept().all(|branch| branch.silent);
         let unreached =
             |branch: &Branch| branch.silent || self.context.refusal(branch.id) == Some(Status::FLOW_FAILED);
+        let terminated =
+            |branch: &Branch| self.context.refusal(branch.id) == Some(Status::REQUEST_TERMINATED);
         let ended = nobody || best.status() == Status::REQUEST_TERMINATED;
         let status = match self.ending {
-            Some(Ending::BySender) if ended => Status::REQUEST_TERMINATED,
+            Some(Ending::BySender) if ended || best.status().class() == 4 && kept().any(terminated) => {
+                Status::REQUEST_TERMINATED
+            }
             Some(Ending::TimerC) if ended => Status::REQUEST_TIMEOUT,
             _ if self.is_at_contacts() && kept().all(unreached) => Status::TEMPORARILY_UNAVAILABLE,
             // RFC 4320 §4.2: no 408 for anything but an INVITE.
@@ -318,7 +322,7 @@ impl Relay {
     }
 
     /// Nothing is awaited but further 2xx.
-    pub(super) fn lingers(&self) -> bool {
+    pub(crate) fn lingers(&self) -> bool {
         self.answered != Answered::No && self.branches.iter().all(|branch| branch.done)
     }
 
