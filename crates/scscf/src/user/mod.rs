@@ -298,7 +298,7 @@ impl User {
             && self.authentication.challenges.is_empty()
             && self.attempts.is_empty()
             && self.sessions.is_empty()
-            && self.relays.is_empty()
+            && self.relays.values().all(|relay| relay.lingers())
             && self.authentication.window_end().is_none()
     }
 }

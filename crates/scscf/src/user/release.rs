@@ -147,7 +147,7 @@ impl User {
         if ended.is_empty() {
             return;
         }
-        let others = relay.context.unanswered().any(|open| !ended.contains(&open))
+        let others = relay.ringing().any(|open| !ended.contains(&open))
             || further.iter().flatten().any(|target| self.is_bound_contact(target.binding));
         if !others {
             return self.release_relay(relay, cause, step);
@@ -162,8 +162,8 @@ impl User {
 
     fn release_relay(&mut self, relay: &mut Relay, cause: ReleaseCause, step: &mut Step<'_>) {
         let now = step.now();
-        let unanswered: Vec<BranchId> = relay.context.unanswered().collect();
-        for branch in unanswered {
+        let told: Vec<BranchId> = relay.ringing().collect();
+        for branch in told {
             self.note(relay.id.0, cause, now, ToldSide::cancelled(branch, now));
         }
         relay.ending = Some(Ending::Released);

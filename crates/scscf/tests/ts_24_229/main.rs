@@ -30,6 +30,8 @@ mod s5_4_3_4;
 mod s5_4_3_ifc;
 mod s5_4_3_relaying;
 mod s5_4_4;
+mod s5_4_5_1;
+mod s5_4_5_1_byes;
 mod s5_4_6;
 mod s5_4_8;
 mod s6_3;

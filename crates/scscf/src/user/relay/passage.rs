@@ -192,6 +192,13 @@ impl Relay {
         step.effect(Effect::Respond { tx: self.tx, response });
     }
 
+    /// The branches without final response that nobody has cancelled.
+    pub(crate) fn ringing(&self) -> impl Iterator<Item = BranchId> {
+        let cancelled =
+            |id: &BranchId| self.branches.iter().any(|branch| branch.id == *id && branch.cancelled);
+        self.context.unanswered().filter(move |id| !cancelled(id))
+    }
+
     /// RFC 3261 §16.7 step 2: provisional responses restart Timer C.
     pub(super) fn restart_timer_c(&mut self, step: &Step<'_>) {
         if self.is_invite() && self.ending.is_none() && self.answered == Answered::No {
