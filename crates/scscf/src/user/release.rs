@@ -360,7 +360,10 @@ impl User {
         let id = session.id;
         let number = draft.request.cseq().number;
         let is_bye = *draft.request.method() == Method::Bye;
-        if is_bye && session.leg(from.other()).is_some_and(|leg| leg.cseq == number) {
+        // Our own BYE passes here once more only on its way through the servers, away from the served user. One of that number
+        // from the other direction is of another S-CSCF of the same dialog, which counted like us.
+        let away = if session.originating { Side::Caller } else { Side::Callee };
+        if is_bye && from == away && session.leg(from.other()).is_some_and(|leg| leg.cseq == number) {
             return None;
         }
         if !is_bye {
