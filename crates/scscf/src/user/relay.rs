@@ -28,6 +28,8 @@ pub(crate) struct Relay {
     pub(crate) branches: Vec<Branch>,
     pub(crate) passage: Passage,
     pub(crate) since: Timestamp,
+    /// The highest CSeq that its sender, and whoever answers, used in its dialogs so far.
+    pub(crate) used: (u32, u32),
     timer_c: Option<Timestamp>,
     /// Its sender has its final response.
     pub(crate) answered: bool,
@@ -118,6 +120,7 @@ impl User {
             branches: Vec::new(),
             passage,
             since: step.now(),
+            used: (draft.request.cseq().number, 0),
             timer_c: None,
             answered: false,
             cancelled: false,

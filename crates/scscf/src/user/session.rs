@@ -203,13 +203,13 @@ impl User {
                 address: request.from(),
                 target: contact(request).unwrap_or_else(|| request.from().uri),
                 routes: to_caller,
-                cseq: request.cseq().number,
+                cseq: relay.used.0,
             },
             callee: Party {
                 address: response.to(),
                 target: contact(response).unwrap_or_else(|| request.uri().clone()),
                 routes: to_callee,
-                cseq: 0,
+                cseq: relay.used.1,
             },
             since: step.now(),
             timer: None,
@@ -262,7 +262,10 @@ impl User {
                 let why = "the session has ended";
                 return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
             }
-            None => None,
+            None => {
+                self.count_early(key, &draft.request);
+                None
+            }
         };
         let mut edit = proxy::forwarded(&draft.onward);
         let timer = ask_for_timer(&mut edit, &draft.request, step)?;
@@ -276,6 +279,21 @@ impl User {
     fn session_in(&self, key: u64, request: &Request) -> Option<(usize, Side)> {
         let held = self.sessions.iter().enumerate().filter(|(_, session)| session.key == key);
         held.filter_map(|(index, session)| Some((index, session.sender(request)?))).next()
+    }
+
+    /// Requests in a dialog whose INVITE has no final response count too: what ends the session has a higher CSeq.
+    fn count_early(&mut self, key: u64, request: &Request) {
+        for relay in self.relays.values_mut() {
+            let Passage::Initial(initial) = &relay.passage else { continue };
+            if initial.key == key && relay.request.call_id() == request.call_id() {
+                let number = request.cseq().number;
+                let used = match request.from_tag() == relay.request.from_tag() {
+                    true => &mut relay.used.0,
+                    false => &mut relay.used.1,
+                };
+                *used = number.max(*used);
+            }
+        }
     }
 
     fn is_early(&self, key: u64) -> bool {
