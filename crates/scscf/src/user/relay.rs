@@ -317,8 +317,8 @@ impl User {
                 relay.cancelled = true;
                 relay.cancel_unanswered(None, step);
                 // RFC 3261 §16.8: a branch without any response counts as timed out.
-                let silent: Vec<_> =
-                    relay.branches.iter().filter(|branch| !branch.ringing).map(|b| b.id).collect();
+                let silent = relay.branches.iter().filter(|branch| !branch.ringing && !branch.done);
+                let silent: Vec<_> = silent.map(|branch| branch.id).collect();
                 for branch in silent {
                     relay.abandon(branch, step);
                     relay.context.failed(branch, BranchFailure::Timeout);
