@@ -95,7 +95,11 @@ impl User {
                 "the request has been here before",
             ));
         }
-        if self.relays.len() >= step.policy.session.max_relays {
+        let policy = &step.policy.session;
+        // Whoever hangs up is not turned away: there is room for a BYE from each side of every session.
+        let hangs_up = *request.method() == Method::Bye && request.to_tag().is_some();
+        let spare = if hangs_up { policy.max_sessions.saturating_mul(2) } else { 0 };
+        if self.relays.len() >= policy.max_relays.saturating_add(spare) {
             let why = "too many requests of this user are on their way";
             return Err(Rejection::new(Status::SERVICE_UNAVAILABLE, CLAUSE, why)
                 .with(crate::Remedy::RetryAfter(Span::seconds(2))));
