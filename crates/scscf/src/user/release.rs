@@ -14,6 +14,8 @@ use sip::proxy::BranchId;
 use sip::{Dialog, Method, Name, NameAddr, Response, Status};
 
 const CLAUSE: &str = "TS 24.229 §5.4.5.1";
+/// Tells our own BYEs from those of others, in the Route values of our further passages.
+const OWN_BYE: &[u8] = b"BYE";
 /// A BYE that got no answer is sent again after so long.
 const AGAIN_AFTER: Span = Span::seconds(2);
 /// Receipts kept for one user.
@@ -347,36 +349,26 @@ impl User {
         }
     }
 
-    /// A request in a dialog that is being released; `None`: it is our own BYE on its way through a further passage.
+    /// A request in a dialog that is being released.
     pub(crate) fn while_releasing(
         &mut self,
         index: usize,
         from: Side,
         draft: &Draft,
         step: &mut Step<'_>,
-    ) -> Option<Result<(), Rejection>> {
-        let session = self.sessions.get_mut(index)?;
-        session.release.as_ref()?;
-        let id = session.id;
-        let number = draft.request.cseq().number;
-        let is_bye = *draft.request.method() == Method::Bye;
-        // Our own BYE passes here once more only on its way through the servers, away from the served user. One of that number
-        // from the other direction is of another S-CSCF of the same dialog, which counted like us.
-        let away = if session.originating { Side::Caller } else { Side::Callee };
-        if is_bye && from == away && session.leg(from.other()).is_some_and(|leg| leg.cseq == number) {
-            return None;
-        }
-        if !is_bye {
+    ) -> Result<(), Rejection> {
+        if *draft.request.method() != Method::Bye {
             let why = "the session is being released";
-            let rejection = Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why);
-            return Some(Err(rejection));
+            return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
         }
-        // It hung up by itself meanwhile.
+        // It hung up by itself meanwhile, or another S-CSCF of the same dialog releases it too.
         let tag = step.tag();
         let response = draft.request.respond(Status::OK, &tag).finish();
         step.effect(Effect::Respond { tx: draft.tx, response });
-        self.leg_done(id, from, Status::OK.code(), step);
-        Some(Ok(()))
+        if let Some(id) = self.sessions.get(index).map(|session| session.id) {
+            self.leg_done(id, from, Status::OK.code(), step);
+        }
+        Ok(())
     }
 
     /// A far end answered an INVITE whose sender had been told that it ended: it is acknowledged and released.
@@ -474,9 +466,10 @@ impl Session {
         };
         let cseq = speaker.cseq;
         let mut dialog = self.party(side).dialog(self.party(side.other()), &self.call_id);
-        if attempts > 0 {
-            dialog.routes = self.past_servers(&dialog.routes, impi, step.policy);
-        }
+        dialog.routes = match attempts {
+            0 => self.by_servers(&dialog.routes, impi, step.policy),
+            _ => self.past_servers(&dialog.routes, impi, step.policy),
+        };
         dialog.local_cseq = cseq - 1;
         let request = dialog.request(Method::Bye).header(Name::Reason, cause.reason()).finish();
         let purpose = Purpose::Release(self.id, side);
@@ -488,6 +481,14 @@ impl Session {
         }
         step.changed();
         step.effect(Effect::Send { purpose, request });
+    }
+
+    /// The way by the application servers. What we recorded stands on it for our further passages: there it says that this is
+    /// our own BYE and no word of the side in whose name it speaks.
+    fn by_servers(&self, routes: &[Box<str>], impi: &Impi, policy: &Policy) -> Vec<Box<str>> {
+        let token = policy.tokens.mint(TokenKind::RecordRoute, impi, self.key);
+        let marked = policy.tokens.mint_with(TokenKind::RecordRoute, impi, self.key, OWN_BYE);
+        routes.iter().map(|route| route.replace(&token, &marked).into()).collect()
     }
 
     /// A way that leaves out the application servers: from our last passage on. The first BYE goes by them; when that leads

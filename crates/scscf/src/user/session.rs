@@ -239,34 +239,24 @@ impl User {
         entry: &Entry,
         step: &mut Step<'_>,
     ) -> Result<(), Rejection> {
-        let key = match entry {
-            Entry::Dialog(key) => *key,
-            Entry::Binding(_) | Entry::Originating | Entry::Chain(_) | Entry::Terminating => {
+        let held = match entry {
+            Entry::Dialog(key) => self.held(*key, &draft.request)?,
+            Entry::Release if *draft.request.method() == Method::Bye => None,
+            Entry::Release
+            | Entry::Binding(_)
+            | Entry::Originating
+            | Entry::Chain(_)
+            | Entry::Terminating => {
                 let why = "the dialog does not pass this S-CSCF";
                 return Err(Rejection::new(Status::FORBIDDEN, "TS 24.229 §5.4.3.1", why));
             }
         };
-        let session = match self.session_in(key, &draft.request) {
-            Some((index, from)) => {
-                if let Some(done) = self.while_releasing(index, from, &draft, step) {
-                    return done;
-                }
-                let number = draft.request.cseq().number;
-                let session = &mut self.sessions[index];
-                let party = session.party_mut(from);
-                party.cseq = party.cseq.max(number);
-                Some((session.id, from))
-            }
-            None if keeps_session(key) && !self.is_early(key) => {
-                // TS 24.229 §5.4.5.1.2: released, or never known.
-                let why = "the session has ended";
-                return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
-            }
-            None => {
-                self.count_early(key, &draft.request);
-                None
-            }
-        };
+        if let Some((index, from)) = held
+            && self.sessions[index].release.is_some()
+        {
+            return self.while_releasing(index, from, &draft, step);
+        }
+        let session = held.map(|(index, from)| (self.sessions[index].id, from));
         let mut edit = proxy::forwarded(&draft.onward);
         let timer = ask_for_timer(&mut edit, &draft.request, step)?;
         let mut relay = self.begin_relay(&draft, Passage::Dialog { session, timer }, step);
@@ -274,6 +264,23 @@ impl User {
         relay.open(edit.finish(), None, Vec::new(), step);
         self.keep_relay(relay);
         Ok(())
+    }
+
+    /// The session that a request belongs to, if one is kept, and the side that sent it.
+    fn held(&mut self, key: u64, request: &Request) -> Result<Option<(usize, Side)>, Rejection> {
+        let number = request.cseq().number;
+        if let Some((index, from)) = self.session_in(key, request) {
+            let party = self.sessions[index].party_mut(from);
+            party.cseq = party.cseq.max(number);
+            return Ok(Some((index, from)));
+        }
+        if keeps_session(key) && !self.is_early(key) {
+            // TS 24.229 §5.4.5.1.2: released, or never known.
+            let why = "the session has ended";
+            return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
+        }
+        self.count_early(key, request);
+        Ok(None)
     }
 
     fn session_in(&self, key: u64, request: &Request) -> Option<(usize, Side)> {
