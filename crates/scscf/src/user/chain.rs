@@ -4,15 +4,16 @@
 //! which any node can go on at the next priority.
 
 use super::contacts::Target;
-use super::relay::{Draft, Passage, Relay};
+use super::relay::{Answered, Draft, Passage, Relay};
 use super::{ImplicitRegistrationSet, Step, User};
 use crate::ifc::{Chain, Invocation, SessionCase};
 use crate::profile::{DefaultHandling, InitialFilterCriteria, ServiceProfile};
 use crate::token::TokenKind;
-use crate::{Effect, Impu, Rejection, Span, Timestamp};
+use crate::{Impu, Policy, Rejection, Span, Timestamp};
 use sip::proxy::{self, BranchFailure, BranchId};
 use sip::session_timer::Asked;
-use sip::{Method, Name, NameAddr, Request, RequestEdit, Status, Uri};
+use sip::{Name, NameAddr, Request, RequestEdit, Status, Uri};
+use std::collections::VecDeque;
 
 const CLAUSE: &str = "TS 24.229 §5.4.3.4";
 
@@ -25,6 +26,8 @@ pub(crate) struct Initial {
     pub(crate) served: Impu,
     /// The contact binding the request came from.
     pub(crate) binding: Option<u64>,
+    /// User part of our Record-Route, in a request that begins a dialog.
+    pub(crate) recorded: Option<Box<str>>,
     /// The request as it goes on when nothing more is to be done to it.
     pub(crate) onward: Request,
     /// Fixed when the request first arrived.
@@ -46,7 +49,7 @@ pub(crate) enum Stage {
     /// An application server.
     Server(Visit),
     /// Contacts; those of lower preference still to be tried.
-    Contacts(Vec<Vec<Target>>),
+    Contacts(VecDeque<Vec<Target>>),
     /// Whatever lies beyond.
     Onward,
 }
@@ -117,6 +120,13 @@ impl Initial {
         }
     }
 
+    /// Record-Route with the way home (TS 24.229 §5.4.3.2, §5.4.3.3).
+    pub(crate) fn record_route(&self, edit: &mut RequestEdit, policy: &Policy) {
+        if let Some(token) = &self.recorded {
+            edit.push_top(Name::RecordRoute, format_args!("<sip:{token}@{};lr>", policy.host_port()));
+        }
+    }
+
     pub(crate) const fn is_terminating(&self) -> bool {
         matches!(self.case, SessionCase::TerminatingRegistered | SessionCase::TerminatingUnregistered)
     }
@@ -139,7 +149,7 @@ impl User {
     ) -> Result<(), Rejection> {
         let mut relay = self.begin_relay(draft, Passage::Initial(Box::new(initial)), step);
         self.proceed(&mut relay, step)?;
-        self.keep_relay(relay);
+        self.keep_relay(relay, step);
         Ok(())
     }
 
@@ -154,7 +164,7 @@ impl User {
         };
         match initial.criteria.next_after(initial.last, &invocation).cloned() {
             Some(criterion) => self.visit(relay, &criterion, step),
-            None if initial.is_terminating() => self.to_contacts(relay, step),
+            None if initial.is_terminating() => self.reach_contacts(relay, step),
             None => self.onward(relay, step),
         }
     }
@@ -167,7 +177,11 @@ impl User {
         step: &mut Step<'_>,
     ) -> Result<(), Rejection> {
         let invoked = self.relays.values_mut().find_map(|relay| match &mut relay.passage {
-            Passage::Initial(initial) if initial.key == link.key && initial.last == Some(link.last) => {
+            Passage::Initial(initial)
+                if initial.key == link.key
+                    && initial.case == link.case
+                    && initial.last == Some(link.last) =>
+            {
                 Some(initial)
             }
             Passage::Initial(_) | Passage::Dialog { .. } => None,
@@ -194,6 +208,7 @@ impl User {
             case: link.case,
             served: link.served,
             binding: link.binding,
+            recorded: None,
             onward: edit.finish(),
             timer,
             criteria,
@@ -201,16 +216,17 @@ impl User {
             returned: true,
             stage: Stage::Onward,
         };
-        if initial.is_terminating() && !self.is_for(&initial.served, initial.onward.uri()) {
-            // TS 24.229 §5.4.3.3: retargeted; the served user now diverts, as if it called.
+        if initial.is_terminating() && !self.is_for(&initial.served, initial.onward.uri(), step.policy) {
+            // TS 24.229 §5.4.3.3: retargeted; the served user now diverts, as if it called: a chain of its own.
             initial.case = SessionCase::OriginatingCdiv;
+            initial.last = None;
         }
         self.begin(&draft, initial, step)
     }
 
     /// The Request-URI still means the served user: it is the identity, an alias, or a GRUU of one.
-    fn is_for(&self, served: &Impu, uri: &Uri) -> bool {
-        let now = Impu::of(uri);
+    fn is_for(&self, served: &Impu, uri: &Uri, policy: &Policy) -> bool {
+        let Ok(now) = self.identity_in(uri, policy) else { return false };
         if now == *served {
             return true;
         }
@@ -249,7 +265,7 @@ impl User {
         edit.push_top(Name::Route, NameAddr::new(server));
         edit.replace(Name::PServedUser, served_user(&initial.served, initial.case));
         self.charge_towards_server(&mut edit, initial, step);
-        self.record_route(&mut edit, &relay.request, initial.key, step);
+        initial.record_route(&mut edit, step.policy);
         let handling = criterion.application_server.default_handling;
         let patience = match handling {
             DefaultHandling::SessionContinued => step.policy.session.as_continued_timeout_ms,
@@ -273,14 +289,6 @@ impl User {
         let token = tokens.mint_with(TokenKind::OriginalDialog, &self.impi, link.key, &link.note());
         let orig = if originating { ";orig" } else { "" };
         format!("<sip:{token}@{};lr{orig}>", step.policy.host_port())
-    }
-
-    /// Record-Route with the way home, in requests that begin a dialog (TS 24.229 §5.4.3.2, §5.4.3.3).
-    pub(crate) fn record_route(&self, edit: &mut RequestEdit, request: &Request, key: u64, step: &Step<'_>) {
-        if matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer) {
-            let token = step.policy.tokens.mint(TokenKind::RecordRoute, &self.impi, key);
-            edit.push_top(Name::RecordRoute, format_args!("<sip:{token}@{};lr>", step.policy.host_port()));
-        }
     }
 
     /// A branch of an initial request ended without success.
@@ -314,39 +322,26 @@ impl User {
         let Passage::Initial(initial) = &mut relay.passage else { return };
         let Stage::Server(visit) = &mut initial.stage else { return };
         visit.silent_at = None;
-        // Nobody waits any more for what comes behind it.
-        let unwanted = relay.cancelled || relay.answered;
-        let handling = match unwanted {
-            true => DefaultHandling::SessionTerminated,
-            false => visit.default_handling,
-        };
+        let goes_on = visit.default_handling == DefaultHandling::SessionContinued && relay.ending.is_none();
         step.say("an application server is silent");
         let unanswered: Vec<BranchId> = relay.context.unanswered().collect();
         for branch in unanswered {
             relay.abandon(branch, step);
-            if handling == DefaultHandling::SessionTerminated {
-                relay.context.failed(branch, BranchFailure::Timeout);
-            } else {
+            relay.fails(branch, BranchFailure::Timeout);
+            if goes_on {
                 relay.context.forget(branch);
             }
         }
-        if handling == DefaultHandling::SessionContinued
-            && let Err(rejection) = self.proceed(relay, step)
-        {
+        if goes_on && let Err(rejection) = self.proceed(relay, step) {
             self.refuse_relay(relay, rejection, step);
-        } else if handling == DefaultHandling::SessionTerminated && !relay.answered {
-            let status = if unwanted { Status::REQUEST_TERMINATED } else { Status::REQUEST_TIMEOUT };
-            let tag = step.tag();
-            let response = relay.request.respond(status, &tag).finish();
-            step.effect(Effect::Respond { tx: relay.tx, response });
-            relay.answered = true;
         }
     }
 
     /// Answers a request that was on its way with a refusal of ours.
     pub(crate) fn refuse_relay(&self, relay: &mut Relay, rejection: Rejection, step: &mut Step<'_>) {
-        if !relay.answered {
-            relay.answered = true;
+        relay.cancel_unanswered(None, step);
+        if relay.answered == Answered::No {
+            relay.answered = Answered::Refused;
             self.refuse(relay.tx, &relay.request, rejection, step);
         }
     }

@@ -1,6 +1,7 @@
 //! TS 24.229 §5.4 — one private user identity as a value, and the table of contents of its procedures.
 
 mod accept;
+mod asserted;
 mod authentication;
 mod chain;
 mod challenge;

@@ -25,6 +25,7 @@ mod s5_4_2_1_1;
 mod s5_4_2_1_2;
 mod s5_4_3_1;
 mod s5_4_3_2;
+mod s5_4_3_3;
 mod s5_4_3_ifc;
 mod s5_4_8;
 mod s6_3;
