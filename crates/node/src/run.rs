@@ -200,6 +200,8 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
         reg_event: config.reg_event.clone(),
         reauthentication: config.reauthentication.clone(),
         session: config.session.policy.clone(),
+        shared_criteria: config.shared_criteria()?,
+        media: config.media()?,
         ..Policy::of(name, &config.node.domain, Tokens::new(&secret(config)))
     })
 }
