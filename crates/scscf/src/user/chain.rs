@@ -36,8 +36,8 @@ pub(crate) struct Initial {
     pub(crate) timer: Asked,
     /// Priority of the last criterion that was met.
     pub(crate) last: Option<u32>,
-    /// A server returned it: it is a further passage of a request that came before.
-    pub(crate) returned: bool,
+    /// How many servers passed it on before: 0 is the first passage of a request, and the nearest to the caller.
+    pub(crate) depth: u16,
     pub(crate) stage: Stage,
 }
 
@@ -68,15 +68,17 @@ pub(crate) struct Link {
     pub(crate) key: u64,
     case: SessionCase,
     last: u32,
+    depth: u16,
     binding: Option<u64>,
     served: Impu,
 }
 
 impl Link {
     fn note(&self) -> Vec<u8> {
-        let mut note = Vec::with_capacity(13 + self.served.as_str().len());
+        let mut note = Vec::with_capacity(15 + self.served.as_str().len());
         note.push(self.case as u8);
         note.extend_from_slice(&self.last.to_be_bytes());
+        note.extend_from_slice(&self.depth.to_be_bytes());
         note.extend_from_slice(&self.binding.unwrap_or(0).to_be_bytes());
         note.extend_from_slice(self.served.as_str().as_bytes());
         note
@@ -86,6 +88,7 @@ impl Link {
     pub(crate) fn read(key: u64, note: &[u8]) -> Option<Self> {
         let (case, rest) = note.split_first()?;
         let (last, rest) = rest.split_first_chunk::<4>()?;
+        let (depth, rest) = rest.split_first_chunk::<2>()?;
         let (binding, served) = rest.split_first_chunk::<8>()?;
         let case = match case {
             0 => SessionCase::Originating,
@@ -99,6 +102,7 @@ impl Link {
             key,
             case,
             last: u32::from_be_bytes(*last),
+            depth: u16::from_be_bytes(*depth),
             binding: Some(u64::from_be_bytes(*binding)).filter(|binding| *binding != 0),
             served: Impu::parse(std::str::from_utf8(served).ok()?)?,
         })
@@ -213,7 +217,7 @@ impl User {
             timer,
             criteria,
             last: Some(link.last),
-            returned: true,
+            depth: link.depth.saturating_add(1),
             stage: Stage::Onward,
         };
         if initial.is_terminating() && !self.is_for(&initial.served, initial.onward.uri(), step.policy) {
@@ -256,6 +260,7 @@ impl User {
             key: initial.key,
             case: initial.case,
             last: criterion.priority,
+            depth: initial.depth,
             binding: initial.binding,
             served: initial.served.clone(),
         };

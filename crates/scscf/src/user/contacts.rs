@@ -74,6 +74,8 @@ impl User {
         if status == Some(Status::FLOW_FAILED)
             && let Some(binding) = binding
         {
+            // Nobody beyond the edge said so: it is no answer of the user's.
+            relay.context.forget(branch);
             self.flow_failed(binding, step);
         }
         let is_flow_failure = status.is_some_and(|status| {

@@ -100,7 +100,7 @@ impl User {
             timer,
             criteria,
             last: None,
-            returned: false,
+            depth: 0,
             stage: Stage::Onward,
         };
         self.begin(&draft, initial, step)
@@ -154,7 +154,7 @@ impl User {
             timer,
             criteria: criteria.clone().unwrap_or_default(),
             last: None,
-            returned: false,
+            depth: 0,
             stage: Stage::Onward,
         };
         match criteria {

@@ -33,9 +33,9 @@ impl User {
         let early = || self.relays.values().filter_map(|relay| Some((&**relay, relay.early()?)));
         early().filter(move |(relay, initial)| {
             let before = |(other, further): (&Relay, &Initial)| {
-                further.key == initial.key && (further.returned, other.id) < (initial.returned, relay.id)
+                further.key == initial.key && (further.depth, other.id) < (initial.depth, relay.id)
             };
-            !initial.returned || !early().any(before)
+            initial.depth == 0 || !early().any(before)
         })
     }
 
@@ -49,7 +49,7 @@ impl User {
     ) {
         let Passage::Initial(initial) = &relay.passage else { return };
         let interval = run_timer(response, &initial.timer);
-        if !initial.is_terminating() && self.has_outer_passage(relay, initial) {
+        if !initial.is_terminating() && self.has_outer_passage(relay) {
             return;
         }
         let Some(mut session) = self.session_of(relay, branch, response, step) else { return };
@@ -69,16 +69,15 @@ impl User {
     }
 
     /// A passage nearer to the caller, of the same dialog, is on its way too: it sees the whole chain of servers.
-    fn has_outer_passage(&self, relay: &Relay, inner: &Initial) -> bool {
-        let with_server = matches!(inner.stage, Stage::Server(_));
-        self.relays.values().any(|other| match &other.passage {
-            Passage::Initial(outer) => {
-                outer.key == inner.key
-                    && matches!(outer.stage, Stage::Server(_))
-                    // What a server returned goes on behind its criterion.
-                    && (outer.last < inner.last || (!with_server && outer.last == inner.last))
-                    && other.request.call_id() == relay.request.call_id()
-                    && other.request.from_tag() == relay.request.from_tag()
+    fn has_outer_passage(&self, inner: &Relay) -> bool {
+        let Passage::Initial(passage) = &inner.passage else { return false };
+        self.relays.values().any(|outer| match &outer.passage {
+            Passage::Initial(initial) => {
+                initial.key == passage.key
+                    && initial.depth < passage.depth
+                    && matches!(initial.stage, Stage::Server(_))
+                    && outer.request.call_id() == inner.request.call_id()
+                    && outer.request.from_tag() == inner.request.from_tag()
             }
             Passage::Dialog { .. } => false,
         })
@@ -163,7 +162,7 @@ impl User {
 
     fn is_early(&self, key: u64) -> bool {
         self.relays.values().any(|relay| match &relay.passage {
-            Passage::Initial(initial) => initial.key == key,
+            Passage::Initial(initial) => initial.key == key && !relay.lingers(),
             Passage::Dialog { .. } => false,
         })
     }

@@ -47,7 +47,7 @@ impl User {
             timer,
             criteria: criteria.clone().unwrap_or_default(),
             last: None,
-            returned: false,
+            depth: 0,
             stage: Stage::Onward,
         };
         match criteria {

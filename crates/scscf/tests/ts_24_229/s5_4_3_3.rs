@@ -422,6 +422,8 @@ fn the_best_of_several_refusals() {
         (487, 486, 486),
         (503, 404, 404),
         (503, 503, 500),
+        (430, 486, 486),
+        (430, 503, 500),
     ] {
         let mut stage = two("", "");
         let tx = stage.arrive(incoming("INVITE", ALICE).build());

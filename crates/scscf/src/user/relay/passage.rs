@@ -291,16 +291,29 @@ impl Relay {
         let nobody = kept().all(|branch| branch.silent);
         let unreached =
             |branch: &Branch| branch.silent || self.context.refusal(branch.id) == Some(Status::FLOW_FAILED);
+        let terminated =
+            |branch: &Branch| self.context.refusal(branch.id) == Some(Status::REQUEST_TERMINATED);
         let ended = nobody || best.status() == Status::REQUEST_TERMINATED;
         let status = match self.ending {
-            Some(Ending::BySender) if ended => Status::REQUEST_TERMINATED,
+            Some(Ending::BySender) if ended || best.status().class() == 4 && kept().any(terminated) => {
+                Status::REQUEST_TERMINATED
+            }
             Some(Ending::TimerC) if ended => Status::REQUEST_TIMEOUT,
             _ if self.is_at_contacts() && kept().all(unreached) => Status::TEMPORARILY_UNAVAILABLE,
             // RFC 4320 §4.2: no 408 for anything but an INVITE.
             _ if !self.is_invite() && best.status() == Status::REQUEST_TIMEOUT => Status::SERVER_TIMEOUT,
-            _ => return best,
+            _ => return self.word_of_server(&best).cloned().unwrap_or(best),
         };
         if status == best.status() { best } else { self.request.respond(status, tag).finish() }
+    }
+
+    /// What an application server said goes back as it is, a 503 too: it speaks for the service (TS 24.229 §5.4.3.4).
+    fn word_of_server(&self, best: &Response) -> Option<&Response> {
+        let Passage::Initial(initial) = &self.passage else { return None };
+        let hides =
+            matches!(initial.stage, Stage::Server(_)) && best.status() == Status::SERVER_INTERNAL_ERROR;
+        let said = self.context.refused_with(self.branches.last().filter(|_| hides)?.id)?;
+        (said.status() == Status::SERVICE_UNAVAILABLE).then_some(said)
     }
 
     fn is_at_contacts(&self) -> bool {
@@ -313,7 +326,7 @@ impl Relay {
     }
 
     /// Nothing is awaited but further 2xx.
-    pub(super) fn lingers(&self) -> bool {
+    pub(crate) fn lingers(&self) -> bool {
         self.answered != Answered::No && self.branches.iter().all(|branch| branch.done)
     }
 
