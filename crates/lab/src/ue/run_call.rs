@@ -145,7 +145,11 @@ async fn leave(
     let mut never = pin!(std::future::pending());
     if unregistered {
         // The last answer may still have to be repeated.
-        return with(async { Ok(sleep(Duration::from_millis(300)).await) }, happenings, on, &mut never).await;
+        let linger = async {
+            sleep(Duration::from_millis(300)).await;
+            Ok(())
+        };
+        return with(linger, happenings, on, &mut never).await;
     }
     if let Some(subscribed) = subscribed {
         let _ = with(ue.unsubscribe(subscribed), happenings, on, &mut never).await;
