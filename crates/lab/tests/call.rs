@@ -41,6 +41,11 @@ async fn udp() -> (Ue, Ue) {
     (alice, bob)
 }
 
+fn came_at(ue: &Ue, transport: Transport) -> String {
+    let tcp = if transport == Transport::Tcp { ";transport=tcp" } else { "" };
+    format!("sip:bob@{}{tcp}", ue.local())
+}
+
 fn no_faults(calls: &[&Call]) {
     for call in calls {
         assert_eq!(call.record().faults, [], "{:#?}", call.record());
@@ -72,6 +77,10 @@ async fn a_call_is_made_answered_and_ended() {
         assert_eq!(came.ended().await, Ok(End::Released { reason: None }));
         assert_eq!(made.ended().await, Ok(End::HungUp { status: 200 }));
         let record = came.record();
+        let bye = record.of("BYE").next().unwrap();
+        assert_eq!(bye.uri, came_at(&bob, transport));
+        assert_eq!(bye.headers.of("Call-ID"), [made.call_id()]);
+        assert!(made.record().answer.of("To")[0].starts_with("<sip:bob@x.example>;tag="));
         assert_eq!((record.byes(), record.of("ACK").count(), record.status), (1, 1, Some(200)));
         no_faults(&[&made, &came]);
         assert!(matches!(made.hang_up().await, Err(Error::NotNow(State::Ended))));

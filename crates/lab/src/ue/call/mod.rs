@@ -10,7 +10,7 @@ mod record;
 mod session_timer;
 mod within;
 
-pub use record::{CallEvent, End, Fault, Received, Record, State};
+pub use record::{CallEvent, End, Fault, Headers, Received, Record, State};
 
 pub(super) use leg::Input;
 pub(super) use legs::Legs;
