@@ -4,8 +4,9 @@
 mod peer;
 
 use lab::ue::{
-    Answering, Call, CallEvent, Config, Dial, End, Error, Fault, Happening, Standalone, State, Then, Timers,
-    Transport, Ue,
+    Answering, Call, CallEvent, Config, Dial, End, Error, Fault, Happening, RegisterArgs, Standalone, State,
+    Then, Timers, Transport, Ue,
+    script::{ScriptArgs, ScriptError, run_script},
 };
 use peer::{Peer, Speech, answer, body, cseq, header, headers, line, tag, uri};
 use std::{net::SocketAddr, time::Duration};
@@ -282,6 +283,54 @@ async fn privacy_hides_the_caller_from_whom_it_calls() {
     assert_eq!((came.header("Privacy"), came.header("X-Test")), (vec!["id".into()], vec!["1".into()]));
     assert_eq!(came.request_uri(), Some("tel:+15550000002"));
     made.hang_up().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_script_is_followed_until_a_step_fails() {
+    let (alice, bob) = udp().await;
+    let proxy = bob.local().to_string();
+    let own = alice.local();
+    alice.stop();
+    while std::net::UdpSocket::bind(own).is_err() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let mut calls = bob.answering(Answering { reliable: true, ..Answering::default() });
+    let hanging_up = tokio::spawn({
+        let bob = bob.clone();
+        async move {
+            let mut first = calls.next().await.unwrap();
+            first.until(|record| record.of("INFO").count() == 1).await.unwrap();
+            first.hang_up_because("SIP;cause=480").await.unwrap();
+            bob.answering(Answering { then: Then::Reject(486), ..Answering::default() });
+            let mut back = bob.call(Dial::to("sip:alice@x.example")).unwrap();
+            back.established().await.unwrap();
+            back.hang_up().await.unwrap();
+        }
+    });
+    let steps = "answer
+        call c1 sip:bob@x.example prack
+        expect c1 ringing
+        expect c1 established within 2
+        reinvite c1
+        info c1 'now'
+        expect c1 released cause=480
+        count c1 BYE 1
+        await back within 5
+        expect back released
+        message sip:bob@x.example hello expect 486
+        call c2 sip:bob@x.example
+        expect c2 refused 486
+        call c3 sip:bob@x.example
+        expect c3 established";
+    let args = ScriptArgs {
+        register: RegisterArgs { listen: Some(own), ..RegisterArgs::new("alice@x.example", &proxy) },
+        script: steps.parse().unwrap(),
+    };
+    let mut told = Vec::new();
+    let ended = run_script(args, |one| told.push(one.to_string()), std::future::pending()).await;
+    let expected = ScriptError { line: 15, why: "the call was refused with 486".into() };
+    assert_eq!(ended, Err(expected), "{told:#?}");
+    hanging_up.await.unwrap();
 }
 
 // From here on the peer is odd.

@@ -12,6 +12,7 @@ pub mod reginfo;
 mod registration;
 mod run;
 mod run_call;
+pub mod script;
 mod standalone;
 mod subscription;
 mod usim;
