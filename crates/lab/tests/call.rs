@@ -508,8 +508,10 @@ fn invite(peer: &Peer, to: SocketAddr, number: u32, further: &str) -> String {
 
 fn ack(peer: &Peer, invite: &str, ok: &str) -> String {
     let to = header(ok, "To");
+    let routes: String =
+        headers(ok, "Record-Route").iter().rev().map(|route| format!("Route: {route}\r\n")).collect();
     format!(
-        "ACK {} SIP/2.0\r\nVia: {}\r\nMax-Forwards: 70\r\nFrom: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {} ACK\r\nContent-Length: 0\r\n\r\n",
+        "ACK {} SIP/2.0\r\nVia: {}\r\nMax-Forwards: 70\r\n{routes}From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {} ACK\r\nContent-Length: 0\r\n\r\n",
         uri(header(ok, "Contact")),
         peer.via(&format!("a{}", rand::random::<u32>())),
         header(invite, "From"),

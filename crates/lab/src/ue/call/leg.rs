@@ -271,6 +271,13 @@ impl Leg {
         }
         self.agenda.clear();
         self.note(CallEvent::Ended(end));
+        // What had to wait for something else will not be sent any more.
+        let (sent, unsent): (HashMap<_, _>, HashMap<_, _>) =
+            self.waiting.drain().partition(|(purpose, _)| self.outstanding.contains(purpose));
+        self.waiting = sent;
+        for done in unsent.into_values() {
+            let _ = done.send(Err(Error::NotNow(State::Ended)));
+        }
         let linger = self.ue.config.timers.longest();
         self.later(linger, Due::Forget);
     }
