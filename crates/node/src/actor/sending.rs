@@ -232,7 +232,9 @@ impl Shell {
     fn flow_for(self: &Rc<Self>, candidates: &Candidates, request: &Request) -> Option<(Flow, bool)> {
         let (transport, remote) = candidates.current();
         let too_large = transport == Kind::Udp && request.as_bytes().len() + VIA > LARGEST_DATAGRAM;
-        let by_tcp = too_large && self.transport.may_use_tcp(remote, self.clock.tick());
+        let by_tcp = too_large
+            && !self.transport.is_own(remote)
+            && self.transport.may_use_tcp(remote, self.clock.tick());
         let large = by_tcp.then(|| self.flow_to(Kind::Tcp, remote)).flatten().map(|flow| (flow, true));
         large.or_else(|| self.flow_to(transport, remote).map(|flow| (flow, false)))
     }

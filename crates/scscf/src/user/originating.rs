@@ -37,7 +37,7 @@ impl User {
             Entry::Binding(binding) => self.originating(draft, binding, step),
             Entry::Originating => self.originating_for_server(draft, step),
             Entry::Chain(link) => self.resume_chain(draft, link, step),
-            Entry::Dialog(_) | Entry::Terminating => self.terminating(draft, step),
+            Entry::Dialog(_) | Entry::Release | Entry::Terminating => self.terminating(draft, step),
         }
     }
 

@@ -12,7 +12,7 @@ use super::{Step, User};
 use crate::event::{RelayId, ServerTx, Source};
 use crate::{Rejection, Reply, Span};
 use sip::proxy::{self, BranchFailure, BranchId, Heard};
-use sip::{Name, Request, Response, Status};
+use sip::{Method, Name, Request, Response, Status};
 
 const CLAUSE: &str = "RFC 3261 §16";
 /// Option tags that a request may require of us as a proxy.
@@ -33,8 +33,12 @@ impl User {
             let why = "the request has been here before";
             return Err(Rejection::new(Status::LOOP_DETECTED, "RFC 3261 §16.3", why));
         }
+        let policy = &step.policy.session;
+        // Whoever hangs up is not turned away: there is room for a BYE from each side of every session.
+        let hangs_up = *request.method() == Method::Bye && request.to_tag().is_some();
+        let spare = if hangs_up { policy.max_sessions.saturating_mul(2) } else { 0 };
         let on_their_way = self.relays.values().filter(|relay| !relay.lingers()).count();
-        if on_their_way >= step.policy.session.max_relays {
+        if on_their_way >= policy.max_relays.saturating_add(spare) {
             let why = "too many requests of this user are on their way";
             return Err(Rejection::new(Status::SERVICE_UNAVAILABLE, CLAUSE, why)
                 .with(crate::Remedy::RetryAfter(Span::seconds(2))));

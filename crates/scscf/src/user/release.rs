@@ -197,34 +197,24 @@ impl User {
         self.release_legs(id, step);
     }
 
-    /// A request in a dialog that is being released; `None`: it is our own BYE on its way through a further passage.
+    /// A request in a dialog that is being released.
     pub(crate) fn while_releasing(
         &mut self,
         id: SessionId,
         from: Side,
         draft: &Draft,
         step: &mut Step<'_>,
-    ) -> Option<Result<(), Rejection>> {
-        let session = self.sessions.iter_mut().find(|session| session.id == id)?;
-        session.release.as_ref()?;
-        let number = draft.request.cseq().number;
+    ) -> Result<(), Rejection> {
         if *draft.request.method() != Method::Bye {
             let why = "the session is being released";
-            let rejection = Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why);
-            return Some(Err(rejection));
+            return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
         }
-        // What the side itself sends enters at its first passage; ours, begun there, comes back at a later one.
-        let ahead = draft.onward.values(Name::Route).count();
-        let is_later = ahead < session.party(from.other()).routes.len();
-        if is_later && session.leg(from.other()).is_some_and(|leg| leg.cseq == number) {
-            return None;
-        }
-        // It hung up by itself meanwhile.
+        // It hung up by itself meanwhile, or another S-CSCF of the same dialog releases it too.
         let response = draft.request.respond(Status::OK, &step.tag()).finish();
         step.effect(Effect::Respond { tx: draft.tx, response });
         step.say(format!("the {} hangs up while the session is released", from.as_str()));
         self.leg_done(id, from, Status::OK.code(), step);
-        Some(Ok(()))
+        Ok(())
     }
 
     /// A far end answered an INVITE whose sender had been told that it ended: it is acknowledged and released.

@@ -90,39 +90,69 @@ impl User {
         entry: &Entry,
         step: &mut Step<'_>,
     ) -> Result<(), Rejection> {
-        let key = match entry {
-            Entry::Dialog(key) => *key,
-            Entry::Binding(_) | Entry::Originating | Entry::Chain(_) | Entry::Terminating => {
+        let held = match entry {
+            Entry::Dialog(key) => self.held(*key, &draft.request)?,
+            // Our own BYE passes here once more, on its way through the servers.
+            Entry::Release if *draft.request.method() == Method::Bye => None,
+            Entry::Release
+            | Entry::Binding(_)
+            | Entry::Originating
+            | Entry::Chain(_)
+            | Entry::Terminating => {
                 let why = "the dialog does not pass this S-CSCF";
                 return Err(Rejection::new(Status::FORBIDDEN, "TS 24.229 §5.4.3.1", why));
             }
         };
-        let session = match self.session_in(key, &draft.request) {
-            Some((id, from)) => {
-                if let Some(done) = self.while_releasing(id, from, &draft, step) {
-                    return done;
-                }
-                let number = draft.request.cseq().number;
-                if let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) {
-                    let party = session.party_mut(from);
-                    party.cseq = party.cseq.max(number);
-                }
-                Some((id, from))
-            }
-            None if keeps_session(key) && !self.is_early(key) => {
-                // TS 24.229 §5.4.5.1.2: released, or never known.
-                let why = "the session has ended";
-                return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
-            }
-            None => None,
-        };
+        if let Some((id, from)) = held
+            && self.is_releasing(id)
+        {
+            return self.while_releasing(id, from, &draft, step);
+        }
         let mut edit = proxy::forwarded(&draft.onward);
         let timer = ask_for_timer(&mut edit, &draft.request, step)?;
-        let mut relay = self.begin_relay(&draft, Passage::Dialog { session, timer }, step);
+        let mut relay = self.begin_relay(&draft, Passage::Dialog { session: held, timer }, step);
         step.say(format!("{} in a dialog", draft.request.method()));
         relay.open(edit.finish(), None, Vec::new(), step);
         self.keep_relay(relay, step);
         Ok(())
+    }
+
+    /// The session that a request belongs to, if one is kept, and the side that sent it.
+    fn held(&mut self, key: u64, request: &Request) -> Result<Option<(SessionId, Side)>, Rejection> {
+        let number = request.cseq().number;
+        if let Some((id, from)) = self.session_in(key, request) {
+            if let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) {
+                let party = session.party_mut(from);
+                party.cseq = party.cseq.max(number);
+            }
+            return Ok(Some((id, from)));
+        }
+        if keeps_session(key) && !self.is_early(key) {
+            // TS 24.229 §5.4.5.1.2: released, or never known.
+            let why = "the session has ended";
+            return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
+        }
+        self.count_early(key, request);
+        Ok(None)
+    }
+
+    /// Requests in a dialog whose INVITE has no final response count too: what ends the session has a higher CSeq.
+    fn count_early(&mut self, key: u64, request: &Request) {
+        for relay in self.relays.values_mut() {
+            let Passage::Initial(initial) = &relay.passage else { continue };
+            if initial.key == key && relay.request.call_id() == request.call_id() {
+                let number = request.cseq().number;
+                let used = match request.from_tag() == relay.request.from_tag() {
+                    true => &mut relay.used.0,
+                    false => &mut relay.used.1,
+                };
+                *used = number.max(*used);
+            }
+        }
+    }
+
+    fn is_releasing(&self, id: SessionId) -> bool {
+        self.sessions.iter().any(|session| session.id == id && session.release.is_some())
     }
 
     fn session_in(&self, key: u64, request: &Request) -> Option<(SessionId, Side)> {

@@ -26,6 +26,8 @@ pub(crate) struct Relay {
     pub(crate) branches: Vec<Branch>,
     pub(crate) passage: Passage,
     pub(crate) since: Timestamp,
+    /// The highest CSeq that its sender, and whoever answers, used in its dialogs so far.
+    pub(crate) used: (u32, u32),
     timer_c: Option<Timestamp>,
     /// What its sender has been told.
     pub(crate) answered: Answered,
@@ -138,6 +140,7 @@ impl User {
             branches: Vec::new(),
             passage,
             since: step.now(),
+            used: (draft.request.cseq().number, 0),
             timer_c: None,
             answered: Answered::No,
             ending: None,
@@ -215,7 +218,8 @@ impl Relay {
         step.say("Timer C");
         self.ending = Some(Ending::TimerC);
         self.cancel_unanswered(None, step);
-        let silent: Vec<_> = self.branches.iter().filter(|branch| !branch.ringing).map(|b| b.id).collect();
+        let silent = self.branches.iter().filter(|branch| !branch.ringing && !branch.done);
+        let silent: Vec<_> = silent.map(|branch| branch.id).collect();
         for branch in silent {
             self.abandon(branch, step);
             self.fails(branch, BranchFailure::Timeout);

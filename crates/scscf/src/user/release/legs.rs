@@ -10,6 +10,8 @@ use sip::{Dialog, Method, Name, NameAddr, Status};
 
 /// A BYE that got no answer is sent again after so long.
 const AGAIN_AFTER: Span = Span::seconds(2);
+/// Tells our own BYEs from those of others, in the Route values of our further passages.
+const OWN_BYE: &[u8] = b"BYE";
 /// RFC 3261 §8.1.1.5: the first CSeq is less than 2^31; chosen low enough to leave room.
 const FIRST_CSEQ_BELOW: u64 = 1 << 30;
 
@@ -190,6 +192,8 @@ impl Session {
         let mut dialog = self.party(side).dialog(self.party(side.other()), &self.call_id);
         if past_servers {
             dialog.routes.drain(..self.servers_end(side, impi, step.policy));
+        } else {
+            self.mark_as_ours(&mut dialog.routes, impi, step.policy);
         }
         dialog.local_cseq = cseq - 1;
         let request = dialog.request(Method::Bye).header(Name::Reason, cause.reason()).finish();
@@ -202,6 +206,16 @@ impl Session {
         }
         step.changed();
         step.effect(Effect::Send { purpose, request });
+    }
+
+    /// What we recorded stands on the way by the application servers for our further passages: there it says that this is our
+    /// own BYE, and no word of the side in whose name it speaks.
+    fn mark_as_ours(&self, routes: &mut [Box<str>], impi: &Impi, policy: &Policy) {
+        let token = policy.tokens.mint(TokenKind::RecordRoute, impi, self.key);
+        for route in routes.iter_mut().filter(|route| route.contains(&token)) {
+            let marked = policy.tokens.mint_with(TokenKind::RecordRoute, impi, self.key, OWN_BYE);
+            *route = route.replace(&token, &marked).into();
+        }
     }
 
     /// How many routes to a side lead through application servers: all up to our last passage.
