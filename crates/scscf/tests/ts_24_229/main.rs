@@ -29,3 +29,4 @@ mod s5_4_3_3;
 mod s5_4_3_ifc;
 mod s5_4_8;
 mod s6_3;
+mod scenarios_isc;
