@@ -135,6 +135,12 @@ impl Initial {
         matches!(self.case, SessionCase::TerminatingRegistered | SessionCase::TerminatingUnregistered)
     }
 
+    /// TS 24.229 §5.4.3.3: a server wrote a Route, which says where the request goes instead of to contacts. What others
+    /// wrote is not heeded: nobody is led past the user's contacts from outside.
+    fn is_routed(&self) -> bool {
+        self.returned && self.onward.has(Name::Route)
+    }
+
     fn is_registered(&self) -> bool {
         matches!(
             self.case,
@@ -168,7 +174,7 @@ impl User {
         };
         match initial.criteria.next_after(initial.last, &invocation).cloned() {
             Some(criterion) => self.visit(relay, &criterion, step),
-            None if initial.is_terminating() => self.reach_contacts(relay, step),
+            None if initial.is_terminating() && !initial.is_routed() => self.reach_contacts(relay, step),
             None => self.onward(relay, step),
         }
     }

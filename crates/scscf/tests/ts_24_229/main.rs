@@ -35,3 +35,4 @@ mod s5_4_5_1_byes;
 mod s5_4_6;
 mod s5_4_8;
 mod s6_3;
+mod scenarios_isc;
