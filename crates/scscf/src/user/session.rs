@@ -243,9 +243,8 @@ impl User {
             && let Some(session) = self.sessions.iter_mut().find(|session| session.id == id)
         {
             session.ack_until = None;
-            if session.release.is_some() {
-                self.release_waiting(id, step);
-            }
+            // The caller of a session that is being released can be told now.
+            self.release_legs(id, step);
         }
     }
 
