@@ -127,7 +127,7 @@ impl User {
             }
             return Ok(Some((id, from)));
         }
-        if keeps_session(key) && !self.is_early(key) {
+        if keeps_session(key) && !self.is_early(key, request) {
             // TS 24.229 §5.4.5.1.2: released, or never known.
             let why = "the session has ended";
             return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
@@ -160,11 +160,15 @@ impl User {
         held.find_map(|session| Some((session.id, session.sender(request)?)))
     }
 
-    fn is_early(&self, key: u64) -> bool {
-        self.relays.values().any(|relay| match &relay.passage {
-            Passage::Initial(initial) => initial.key == key && !relay.lingers(),
-            Passage::Dialog { .. } => false,
-        })
+    /// Whether a request belongs to a dialog of an INVITE without final response. One that had a 2xx has a session, or had one.
+    fn is_early(&self, key: u64, request: &Request) -> bool {
+        let passages = || {
+            self.relays.values().filter(|relay| match &relay.passage {
+                Passage::Initial(initial) => initial.key == key,
+                Passage::Dialog { .. } => false,
+            })
+        };
+        passages().any(|relay| relay.early().is_some()) && !passages().any(|relay| relay.made_dialog(request))
     }
 
     /// A 2xx in a dialog: target and timer are refreshed, or the session is over.
