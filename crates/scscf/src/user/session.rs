@@ -53,13 +53,7 @@ impl User {
             return;
         }
         let Some(mut session) = self.session_of(relay, branch, response, step) else { return };
-        let same = |held: &Session| {
-            held.key == session.key
-                && held.call_id == session.call_id
-                && held.caller.address.tag() == session.caller.address.tag()
-                && held.callee.address.tag() == session.callee.address.tag()
-        };
-        if self.sessions.iter().any(same) {
+        if self.sessions.iter().any(|held| held.is_same(&session)) {
             return;
         }
         session.timer = timer(interval, step.now());
