@@ -69,7 +69,7 @@ impl Release {
 
 impl User {
     /// Sends what is due of a release.
-    pub(super) fn release_legs(&mut self, id: SessionId, step: &mut Step<'_>) {
+    pub(crate) fn release_legs(&mut self, id: SessionId, step: &mut Step<'_>) {
         let Self { sessions, impi, .. } = self;
         let Some(session) = sessions.iter_mut().find(|session| session.id == id) else { return };
         let now = step.now();
@@ -82,11 +82,6 @@ impl User {
         }
     }
 
-    /// The ACK has come: the caller can be told.
-    pub(crate) fn release_waiting(&mut self, id: SessionId, step: &mut Step<'_>) {
-        self.release_legs(id, step);
-    }
-
     /// What one side answered to its BYE.
     pub(crate) fn release_answered(&mut self, id: SessionId, side: Side, reply: &Reply, step: &mut Step<'_>) {
         let attempts = step.policy.session.release_attempts;
@@ -94,7 +89,10 @@ impl User {
         let Some(session) = sessions.iter_mut().find(|session| session.id == id) else {
             return step.say("answer to a BYE of a session that has ended");
         };
-        let by_servers = session.passes_servers(side, impi, step.policy);
+        let waited =
+            matches!(reply, Reply::Response(response) if response.status() == Status::REQUEST_TIMEOUT);
+        // A server that waited in vain says nothing about the side behind it.
+        let in_vain = waited && session.servers_end(side, impi, step.policy) > 0;
         let Some(leg) = session.leg(side).filter(|leg| leg.status.is_none()) else {
             return step.say("answer to a BYE of a side that has hung up");
         };
@@ -104,9 +102,7 @@ impl User {
             }
             Reply::Response(response) => {
                 let status = response.status();
-                // A server that waited in vain says nothing about the side behind it.
-                let in_vain = status == Status::REQUEST_TIMEOUT && by_servers && !leg.past_servers;
-                (status.code(), status.class() == 5 || in_vain)
+                (status.code(), status.class() == 5 || in_vain && !leg.past_servers)
             }
             Reply::Timeout | Reply::Unsendable => (0, true),
         };
@@ -225,10 +221,6 @@ impl Session {
             |route: &str| NameAddr::parse(route).is_ok_and(|address| address.uri.user() == Some(&token));
         let routes = &self.party(side).routes;
         routes.iter().rposition(|route| is_own(route)).map_or(0, |at| at + 1)
-    }
-
-    fn passes_servers(&self, side: Side, impi: &Impi, policy: &Policy) -> bool {
-        self.servers_end(side, impi, policy) > 0
     }
 }
 
