@@ -5,3 +5,4 @@ mod attack;
 mod hostile;
 mod reauthentication;
 mod registration;
+mod session;

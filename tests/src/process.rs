@@ -212,4 +212,16 @@ impl Lab {
         http::get(&format!("{}/subscribers/{name}@{}", self.hss, crate::DOMAIN))
             .map_or(Value::Null, |(_, body)| body)
     }
+
+    /// The value of a metric without labels.
+    ///
+    /// # Panics
+    /// If there is no such metric.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = http::get(&format!("{}/metrics", self.api)).map(|(_, body)| body);
+        let text = text.ok().and_then(|body| body.as_str().map(str::to_owned)).unwrap_or_default();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = value.and_then(|value| value.parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("no metric {name} in {text}")) as u64
+    }
 }

@@ -345,6 +345,17 @@ impl Shell {
         }
     }
 
+    /// Cancels every INVITE of a user who lost what it knew of them: nobody waits for an answer any more.
+    pub(crate) fn cancel_all(self: &Rc<Self>, impi: &Impi) {
+        let invites = self.outbox.invites.borrow();
+        let own = invites.keys().filter(|(owner, _)| owner == impi);
+        let own: Vec<Purpose> = own.map(|(_, purpose)| *purpose).collect();
+        drop(invites);
+        for purpose in own {
+            self.cancel_sent(impi, purpose, None);
+        }
+    }
+
     pub(crate) fn deliver_reply(self: &Rc<Self>, impi: Impi, purpose: Purpose, reply: Reply) {
         self.deliver_answer(&impi, Event::Reply { to: purpose, reply });
     }

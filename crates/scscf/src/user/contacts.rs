@@ -180,7 +180,8 @@ impl User {
             .find(|binding| owner == self.impi && gruu::belongs(discriminator, binding))
     }
 
-    /// The identity that a Request-URI means: itself, the telephone number in it, or that of a temporary GRUU.
+    /// The identity that a Request-URI means: itself, the telephone number in it, or that of a temporary GRUU. Where the user is
+    /// not known here, what says that it is a telephone number is known to the HSS as one.
     pub(crate) fn identity_in(&self, uri: &Uri, policy: &Policy) -> Result<Impu, Rejection> {
         let named = Impu::of(uri);
         if self.registration.set_of(&named).is_some() {
@@ -197,7 +198,9 @@ impl User {
                 Rejection::new(Status::NOT_FOUND, "RFC 5627 §5.4", "this temporary GRUU is not valid")
             });
         }
-        Ok(number_in(uri).filter(|number| self.registration.set_of(number).is_some()).unwrap_or(named))
+        let is_phone = uri.param("user").flatten().is_some_and(|kind| kind.eq_ignore_ascii_case("phone"));
+        let known = |number: &Impu| is_phone || self.registration.set_of(number).is_some();
+        Ok(number_in(uri).filter(known).unwrap_or(named))
     }
 
     fn all_candidates(&self, served: &Impu) -> Vec<Candidate> {

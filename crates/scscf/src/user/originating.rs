@@ -273,6 +273,10 @@ enum Onward {
 
 /// TS 24.229 §5.4.3.2 step 10: a telephone number breaks out, or is sought in the home network.
 fn onward_of(uri: &Uri, policy: &Policy) -> Result<Onward, Rejection> {
+    if matches!(uri.scheme(), Scheme::Urn | Scheme::Other) {
+        let why = "no application server took it, and a Request-URI of this scheme leads nowhere";
+        return Err(Rejection::new(Status::UNSUPPORTED_URI_SCHEME, CLAUSE, why));
+    }
     if uri.scheme() != Scheme::Tel {
         let claims = uri.param("user").flatten().is_some_and(|kind| kind.eq_ignore_ascii_case("phone"));
         let is_number = || uri.user().is_some_and(is_number);

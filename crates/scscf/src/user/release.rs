@@ -228,6 +228,11 @@ impl User {
         self.acknowledge_late(relay, branch, response, step);
         let Some(mut session) = self.session_of(relay, branch, response, step) else { return };
         session.ack_until = None;
+        // A passage nearer to the far end took it for a success, or releases it by now.
+        self.sessions.retain(|held| !held.is_same(&session) || held.release.is_some());
+        if self.sessions.iter().any(|held| held.is_same(&session)) {
+            return;
+        }
         let caller = Leg { status: Some(Status::TEMPORARILY_UNAVAILABLE.code()), ..Leg::new(Side::Caller) };
         let legs = vec![Leg::new(Side::Callee), caller];
         session.release = Some(Release { cause: ReleaseCause::AnsweredTooLate, since: step.now(), legs });

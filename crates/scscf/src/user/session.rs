@@ -53,13 +53,7 @@ impl User {
             return;
         }
         let Some(mut session) = self.session_of(relay, branch, response, step) else { return };
-        let same = |held: &Session| {
-            held.key == session.key
-                && held.call_id == session.call_id
-                && held.caller.address.tag() == session.caller.address.tag()
-                && held.callee.address.tag() == session.callee.address.tag()
-        };
-        if self.sessions.iter().any(same) {
+        if self.sessions.iter().any(|held| held.is_same(&session)) {
             return;
         }
         session.timer = timer(interval, step.now());
@@ -127,7 +121,7 @@ impl User {
             }
             return Ok(Some((id, from)));
         }
-        if keeps_session(key) && !self.is_early(key) {
+        if keeps_session(key) && !self.is_early(key, request) {
             // TS 24.229 §5.4.5.1.2: released, or never known.
             let why = "the session has ended";
             return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
@@ -160,11 +154,15 @@ impl User {
         held.find_map(|session| Some((session.id, session.sender(request)?)))
     }
 
-    fn is_early(&self, key: u64) -> bool {
-        self.relays.values().any(|relay| match &relay.passage {
-            Passage::Initial(initial) => initial.key == key && !relay.lingers(),
-            Passage::Dialog { .. } => false,
-        })
+    /// Whether a request belongs to a dialog of an INVITE without final response. One that had a 2xx has a session, or had one.
+    fn is_early(&self, key: u64, request: &Request) -> bool {
+        let passages = || {
+            self.relays.values().filter(|relay| match &relay.passage {
+                Passage::Initial(initial) => initial.key == key,
+                Passage::Dialog { .. } => false,
+            })
+        };
+        passages().any(|relay| relay.early().is_some()) && !passages().any(|relay| relay.made_dialog(request))
     }
 
     /// A 2xx in a dialog: target and timer are refreshed, or the session is over.

@@ -291,6 +291,12 @@ impl Relay {
         Some(News { first: true, late })
     }
 
+    /// Whether a request is in a dialog that a 2xx made.
+    pub(crate) fn made_dialog(&self, request: &Request) -> bool {
+        let tags = [request.to_tag(), request.from_tag()];
+        self.dialogs.iter().any(|made| tags.contains(&Some(&*made.to_tag)))
+    }
+
     /// The final response that goes back when no branch gave a 2xx.
     pub(super) fn best(&self, tag: &str) -> Response {
         let best = self.context.best(&self.request, tag);

@@ -72,6 +72,14 @@ impl Session {
         }
     }
 
+    /// Whether it is of the same dialog, seen by another passage.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.key == other.key
+            && self.call_id == other.call_id
+            && self.caller.address.tag() == other.caller.address.tag()
+            && self.callee.address.tag() == other.callee.address.tag()
+    }
+
     /// The side that sent a request of this dialog.
     pub(super) fn sender(&self, request: &Request) -> Option<Side> {
         if request.call_id() != &*self.call_id {
