@@ -29,6 +29,7 @@ mod subscribe;
 mod terminating;
 mod termination;
 mod third_party;
+mod trust;
 
 pub(crate) use deregister::Cause;
 pub use release::{Leg, Receipt, Release, ReleaseCause, ToldSide};
