@@ -16,7 +16,7 @@ use sip::{Name, NameAddr, Request, RequestEdit, Status, Uri};
 use std::collections::VecDeque;
 
 const CLAUSE: &str = "TS 24.229 §5.4.3.4";
-/// Prefix of an inter-operator identifier between an S-CSCF and an application server (TS 24.229 §7.2A.5).
+/// Prefix of an inter-operator identifier between an S-CSCF and an application server.
 pub(crate) const TYPE_3: &str = "Type 3";
 
 /// A request outside a dialog, and how far its services got.
