@@ -235,11 +235,25 @@ impl User {
             })
         });
         let mut all: Vec<Candidate> = own.chain(shared).collect();
-        // An emergency contact is for a call back, when there is no other.
-        if all.iter().any(|candidate| !candidate.emergency) {
+        // An emergency contact is for a call back, when there is no other. Barring does not matter for it.
+        if self.is_barred(served) {
+            all.retain(|candidate| candidate.emergency);
+        } else if all.iter().any(|candidate| !candidate.emergency) {
             all.retain(|candidate| !candidate.emergency);
         }
         one_flow_each(all)
+    }
+
+    fn is_barred(&self, impu: &Impu) -> bool {
+        let set = self.registration.set_of(impu);
+        set.and_then(|set| set.profile.identity(impu)).is_some_and(|identity| identity.barred)
+    }
+
+    /// TS 24.229 §5.4.8: whether no request reaches the identity: it is barred, and has no emergency contact to be called
+    /// back at.
+    pub(crate) fn is_out_of_reach(&self, impu: &Impu) -> bool {
+        let bindings = self.registration.set_of(impu).into_iter().flat_map(|set| &set.bindings);
+        self.is_barred(impu) && !bindings.into_iter().any(|binding| binding.emergency)
     }
 
     /// Whether a contact, own or a sibling's, is still bound.

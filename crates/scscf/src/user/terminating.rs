@@ -21,7 +21,7 @@ impl User {
         let served = self.identity_in(draft.onward.uri(), step.policy)?;
         let set = self.registration.set_of(&served);
         // 1) a barred identity is not reached, and nobody learns that it exists
-        if set.and_then(|set| set.profile.identity(&served)).is_some_and(|identity| identity.barred) {
+        if self.is_out_of_reach(&served) {
             return Err(Rejection::new(Status::NOT_FOUND, CLAUSE, "the identity cannot be called"));
         }
         let registered = set.is_some_and(|set| !set.bindings.is_empty())

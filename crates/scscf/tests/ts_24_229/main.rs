@@ -35,4 +35,7 @@ mod s5_4_5_1_byes;
 mod s5_4_6;
 mod s5_4_8;
 mod s6_3;
+mod scenarios_calls;
+mod scenarios_default_handling;
+mod scenarios_diversion;
 mod scenarios_isc;
