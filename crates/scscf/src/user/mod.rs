@@ -253,11 +253,6 @@ impl User {
         self.registration.bindings().next().is_some()
     }
 
-    /// Whether a REGISTER waits for the HSS: such a user must not be put to rest.
-    pub fn awaits_hss(&self) -> bool {
-        !self.attempts.is_empty()
-    }
-
     /// Every public identity of every set, barred ones included: what the directory maps to this user.
     pub fn impus(&self) -> impl Iterator<Item = &Impu> {
         self.registration.sets.iter().flat_map(|set| set.profile.identities()).map(|identity| &identity.impu)
