@@ -129,6 +129,7 @@ impl User {
         if matches!(event, Event::Resumed) {
             self.servers_in_doubt();
         }
+        self.forget_relays(&step);
         // What is overdue happens first: no event meets a state that time has ended.
         self.overdue(&mut step);
         match event {

@@ -355,8 +355,7 @@ impl Relay {
     }
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        let over = self.lingers_until.filter(|_| self.lingers());
-        [self.timer_c, self.awaits_server_until(), over].into_iter().flatten().min()
+        [self.timer_c, self.awaits_server_until()].into_iter().flatten().min()
     }
 
     /// The initial INVITE of a session that is being set up.
