@@ -52,8 +52,9 @@ impl User {
     }
 
     /// Keeps a relay that has branches or waits for something, and forgets one that is over.
-    pub(crate) fn keep_relay(&mut self, relay: Relay, step: &Step<'_>) {
+    pub(crate) fn keep_relay(&mut self, mut relay: Relay, step: &Step<'_>) {
         if !relay.is_over(step.now()) {
+            relay.give_back_room();
             self.relays.insert(relay.id, Box::new(relay));
         }
     }

@@ -343,6 +343,19 @@ impl Relay {
         self.answered != Answered::No && self.branches.iter().all(|branch| branch.done)
     }
 
+    /// What only lingers keeps no octets but those that a further dialog is made of: there are many of them.
+    pub(super) fn give_back_room(&mut self) {
+        if self.lingers()
+            && let Passage::Initial(initial) = &mut self.passage
+        {
+            initial.onward = self.request.clone();
+            initial.criteria = Default::default();
+            if let Stage::Contacts(groups) = &mut initial.stage {
+                *groups = Default::default();
+            }
+        }
+    }
+
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         self.lingers() && self.lingers_until.is_none_or(|at| at <= now)
     }
