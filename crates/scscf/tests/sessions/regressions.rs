@@ -86,7 +86,7 @@ fn a_bye_counts_on_from_the_prack() {
 #[test]
 fn timer_c_cancels_who_rings_and_nobody_else() {
     let rings = Reaction { ends: None, ..answers(0) };
-    let refuses = Reaction { ends: Some((50, Deed::Reject(486))), ..answers(0) };
+    let refuses = Reaction { rings: None, ends: Some((50, Deed::Reject(486))), ..answers(0) };
     let plan = Plan { reactions: vec![rings, refuses], ..plan(rings) };
     let acts = [attach(0), attach(1), call(1_000, 1, 3, "sip:alice@home1.net", plan)];
     play(&acts, |scenario| {
@@ -118,7 +118,10 @@ fn a_server_hangs_up_when_the_other_side_of_it_does() {
         call(1_000, 2, 3, "sip:alice@home1.net", plan(answers(50))),
         (5_000, Act::Deregister { phone: 0 }),
     ];
-    play(&acts, |scenario| serves(scenario, 0, 0, Trade::Back2Back));
+    play(&acts, |scenario| {
+        scenario.weather.delay = 200;
+        serves(scenario, 0, 0, Trade::Back2Back);
+    });
 }
 
 #[test]
