@@ -5,4 +5,5 @@ mod attack;
 mod hostile;
 mod reauthentication;
 mod registration;
+mod scene;
 mod session;
