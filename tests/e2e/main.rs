@@ -5,5 +5,6 @@ mod attack;
 mod hostile;
 mod reauthentication;
 mod registration;
+mod release;
 mod scene;
 mod session;

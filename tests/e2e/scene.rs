@@ -1,7 +1,8 @@
 //! Lab UEs around a node, in this process: they read and write SIP with another codec, and complain of what no correct
 //! network does.
 
-use e2e::{DOMAIN, Lab};
+use e2e::{DOMAIN, Lab, http};
+use lab::as_::{self, ApplicationServer, Listen};
 use lab::ue::{Answering, Call, Calls, Config, Dial, End, Happening, State, Then, Ue};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -64,9 +65,11 @@ impl Person {
         timeout(SOON, self.calls.next()).await.expect("no call comes").unwrap()
     }
 
-    /// Whether no call comes for a while.
-    pub(crate) async fn is_left_alone(&mut self, during: Duration) -> bool {
-        timeout(during, self.calls.next()).await.is_err()
+    /// Whether no NOTIFY comes for a while.
+    pub(crate) async fn is_not_notified(&mut self, during: Duration) -> bool {
+        let notified =
+            async { while !matches!(self.happenings.recv().await, Some(Happening::Notified(_)) | None) {} };
+        timeout(during, notified).await.is_err()
     }
 
     /// Waits for a happening; those before it are passed over.
@@ -114,4 +117,58 @@ pub(crate) fn no_faults(calls: &[&Call]) {
     for call in calls {
         assert_eq!(call.record().faults, [], "{:#?}", call.record());
     }
+}
+
+/// An application server that lets everything through.
+pub(crate) async fn application_server(lab: &Lab) -> ApplicationServer {
+    let listen: Listen = "udp:127.0.0.1:0".parse().unwrap();
+    let name = Some(format!("sip:scscf.{DOMAIN}:{}", lab.sip.port()));
+    let config = as_::Config { s_cscf: Some(lab.sip), s_cscf_name: name, ..as_::Config::new(listen) };
+    ApplicationServer::start(config).await.unwrap()
+}
+
+/// SESSION_CONTINUED and SESSION_TERMINATED.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handling {
+    Continued,
+    Terminated,
+}
+
+/// Session cases of filter criteria.
+pub(crate) const ORIGINATING: u8 = 0;
+pub(crate) const TERMINATING: u8 = 1;
+pub(crate) const TERMINATING_UNREGISTERED: u8 = 2;
+pub(crate) const DIVERTING: u8 = 4;
+
+/// An InitialFilterCriteria: requests of that method, in that session case if one is given.
+pub(crate) fn criterion(
+    priority: u32,
+    method: &str,
+    case: Option<u8>,
+    server: &str,
+    handling: Handling,
+) -> String {
+    let case = case.map_or_else(String::new, |case| {
+        format!("<SPT><ConditionNegated>0</ConditionNegated><Group>1</Group><SessionCase>{case}</SessionCase></SPT>")
+    });
+    format!(
+        "<InitialFilterCriteria><Priority>{priority}</Priority><TriggerPoint><ConditionTypeCNF>1</ConditionTypeCNF>\
+         <SPT><ConditionNegated>0</ConditionNegated><Group>0</Group><Method>{method}</Method></SPT>{case}</TriggerPoint>\
+         <ApplicationServer><ServerName>{server}</ServerName><DefaultHandling>{}</DefaultHandling></ApplicationServer>\
+         </InitialFilterCriteria>",
+        handling as u8
+    )
+}
+
+/// Provisions filter criteria for a user with one identity.
+pub(crate) fn provide(lab: &Lab, name: &str, criteria: &[String]) {
+    let xml = format!(
+        "<IMSSubscription><PrivateID>{name}@{DOMAIN}</PrivateID><ServiceProfile><PublicIdentity><Identity>{}</Identity>\
+         </PublicIdentity>{}</ServiceProfile></IMSSubscription>",
+        sip(name),
+        criteria.concat()
+    );
+    let url = format!("{}/subscribers/{name}@{DOMAIN}", lab.hss);
+    let (status, body) = http::put(&url, &serde_json::json!({ "profile_xml": xml })).unwrap();
+    assert!(matches!(status, 200 | 201), "{status}: {body}");
 }
