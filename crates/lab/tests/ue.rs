@@ -7,8 +7,9 @@ use lab::{
     digest::{self, Credentials, Exchange},
     provisioning::{self, DOMAIN},
     ue::{
-        CallArgs, Config, Dial, Errand, Error, Goal, Happening, OnReauth, Package, RegisterArgs, Role,
-        Standalone, SubscribeArgs, Transport, Ue, run_call, run_register, run_subscribe,
+        Answering, CallArgs, Config, Dial, Errand, Error, Fault, Goal, Happening, OnReauth, Package,
+        RegisterArgs, Role, Standalone, SubscribeArgs, Then, Transport, Ue, run_call, run_register,
+        run_subscribe,
     },
 };
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -502,6 +503,40 @@ async fn a_call_that_the_network_releases_is_a_failure_unless_it_was_the_goal() 
         let released = "released by BYE (Reason: SIP;cause=480;text=\"Temporarily Unavailable\")";
         assert_eq!(seen.iter().any(|line| line.contains(released)), goal != Goal::Status(404), "{seen:#?}");
         assert!(header(script.lock().await.registers.last().unwrap(), "Contact").ends_with("expires=0"));
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_come_by_the_path_is_told() {
+    let (proxy, script) = scscf(Script::default()).await;
+    let (ue, _happenings) = Ue::start(alice(proxy)).await.unwrap();
+    let mut calls = ue.answering(Answering { then: Then::Reject(486), ..Answering::default() });
+    ue.register().await.unwrap();
+    let (contact, path) = {
+        let script = script.lock().await;
+        let register = &script.registers[0];
+        (parameter_free(header(register, "Contact")), header(register, "Path").to_owned())
+    };
+    let network = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let invite = |number: u32, uri: &str, route: &str| {
+        format!(
+            "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKi{number}\r\nMax-Forwards: 70\r\nRoute: {route}\r\n\
+             From: <sip:bob@x>;tag=b\r\nTo: <sip:alice@x>\r\nCall-ID: i{number}\r\nCSeq: 1 INVITE\r\nContact: <sip:bob@x>\r\n\
+             Content-Length: 0\r\n\r\n",
+            network.local_addr().unwrap()
+        )
+    };
+    let other = "<sip:127.0.0.1:9;lr>";
+    let elsewhere = format!("sip:alice@{DOMAIN}");
+    for (number, uri, route, faults) in [
+        (1, &contact, &*path, Vec::new()),
+        (2, &contact, other, vec![Fault::Route { method: "INVITE".into(), route: other.into() }]),
+        (3, &elsewhere, &path, vec![Fault::Target { method: "INVITE".into(), uri: elsewhere.clone() }]),
+    ] {
+        network.send_to(invite(number, uri, route).as_bytes(), ue.local()).await.unwrap();
+        let mut call = calls.next().await.unwrap();
+        call.ended().await.unwrap();
+        assert_eq!(call.record().faults, faults);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A node from start to stop.
 
 use crate::actor::cx::Cx;
+use crate::actor::loopback::Loopback;
 use crate::actor::next_hop::NextHops;
 use crate::actor::relaying::Relays;
 use crate::actor::sending::Outbox;
@@ -139,6 +140,7 @@ pub(crate) async fn begin(
         transactions: Transactions::new(&config),
         outbox: Outbox::default(),
         relays: Relays::new(&config),
+        loopback: Loopback::default(),
         hops: NextHops::new(&config, &sip_addrs),
         shards: Shards::default(),
         cx: Cx::new(&config, clock.tick(), era),
@@ -198,6 +200,8 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
         reg_event: config.reg_event.clone(),
         reauthentication: config.reauthentication.clone(),
         session: config.session.policy.clone(),
+        shared_criteria: config.shared_criteria()?,
+        media: config.media()?,
         ..Policy::of(name, &config.node.domain, Tokens::new(&secret(config)))
     })
 }

@@ -1,6 +1,7 @@
 //! What everything on the node's thread shares. No borrow of a part is held while another part is called.
 
 use crate::actor::cx::Cx;
+use crate::actor::loopback::Loopback;
 use crate::actor::next_hop::NextHops;
 use crate::actor::relaying::Relays;
 use crate::actor::sending::Outbox;
@@ -33,6 +34,7 @@ pub(crate) struct Shell {
     pub(crate) transactions: Transactions,
     pub(crate) outbox: Outbox,
     pub(crate) relays: Relays,
+    pub(crate) loopback: Loopback,
     pub(crate) hops: NextHops,
     pub(crate) shards: Shards,
     pub(crate) cx: Cx,
@@ -110,6 +112,7 @@ impl Shell {
                 if pool.is_some_and(|at| at.0 <= now) {
                     shell.converse_cx(|pool, now, out| pool.expire(now, out));
                 }
+                shell.take_own();
             });
             while self.contained(Self::wake_due).unwrap_or(false) {
                 tokio::task::yield_now().await;

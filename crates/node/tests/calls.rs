@@ -202,7 +202,7 @@ fn whoever_does_not_reauthenticate_loses_his_calls() {
     assert!(value(&to_bob, "Reason").starts_with("SIP;cause=480"), "{to_bob}");
     assert_eq!((value(&to_bob, "From"), value(&to_bob, "To")), (caller.from.clone(), caller.to.clone()));
     bob.send(&answer(&to_bob, "200 OK", "x", "sip:bob@127.0.0.1"));
-    let mut heard = vec![alice.take(), alice.take()];
+    let mut heard = [alice.take(), alice.take()];
     heard.sort();
     let (bye, refused) = (&heard[0], &heard[1]);
     assert!(bye.starts_with(&format!("BYE {}", callee.target)), "{bye}");

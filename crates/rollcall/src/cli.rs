@@ -7,7 +7,7 @@ mod ue;
 pub(crate) use as_::As;
 pub(crate) use load::{CallHabits, Load, LoadCommand, LoadPlan, MixShares, resolve};
 pub(crate) use ue::{
-    CallMethod, Ue, UeAnswer, UeCall, UeCommand, UeRegister, UeRegistration, UeSession, Usim,
+    CallMethod, Ue, UeAnswer, UeCall, UeCommand, UeRegister, UeRegistration, UeScript, UeSession, Usim,
 };
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -348,6 +348,7 @@ mod tests {
             "rollcall ue call --impi a@b --to sip:c@d --method message --body hello",
             "rollcall ue answer --impi a@b --ring 1 --reject 486",
             "rollcall ue answer --impi a@b --never --count 2 --reliable --hangup-after 3 --stay 60 --min-se 90 --refresh",
+            "rollcall ue script --impi a@b --proxy h:1 steps.txt",
             "rollcall as --listen udp:127.0.0.1:5080 --listen tcp:127.0.0.1:5080 --mode reject --status 503 --progress 183 --delay-ms 5",
             "rollcall as --mode retarget --to sip:c@d --http 127.0.0.1:8090 --as-register-status 0 --no-record-route",
             "rollcall as --mode slow --s-cscf 127.0.0.1:5060 --s-cscf-name sip:scscf.example:5060",

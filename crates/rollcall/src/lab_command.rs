@@ -265,6 +265,12 @@ Try next, each in a terminal of its own:
   {me} watch alice@{domain}{client}
   {me} reauthenticate alice@{domain} --period 60 --wait{client}
 
+And a call, which ends when its caller does not answer the network:
+
+  {me} ue answer --impi bob@{domain} --proxy {local_sip}{usim}
+  {me} ue call --impi alice@{domain} --proxy {local_sip}{usim} --to sip:bob@{domain} --hold 600 --on-reauth ignore
+  {me} reauthenticate alice@{domain} --period 5{client}
+
 Ctrl-C ends it all.
 ",
         diameter = lab.hss.diameter_addr,

@@ -36,6 +36,7 @@ pub(crate) fn run(args: &cli::Node) -> anyhow::Result<()> {
 fn load(path: &Path) -> anyhow::Result<Config> {
     let config = Config::load(path).with_context(|| path.display().to_string())?;
     log::read(&config.observe.log)?;
+    config.check_files()?;
     Ok(config)
 }
 

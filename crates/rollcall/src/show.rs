@@ -75,6 +75,11 @@ pub(crate) fn user(args: &cli::User) -> anyhow::Result<()> {
             &["id", "event", "kind", "subscriber", "expires_at", "version", "last_notify"],
         ),
         ("Sessions", "sessions", &["id", "role", "state", "peer", "since"]),
+        (
+            "Application servers told",
+            "third_party",
+            &["application_server", "impu", "state", "expires_at", "status"],
+        ),
         ("Identities", "identities", &["impu", "state", "default", "barred"]),
     ] {
         let rows: Vec<Vec<String>> = items(&view[key])
@@ -86,6 +91,11 @@ pub(crate) fn user(args: &cli::User) -> anyhow::Result<()> {
                 columns.iter().map(|c| c.trim_end_matches("_at").replace('_', " ").to_uppercase()).collect();
             table(&mut out, &heads.iter().map(String::as_str).collect::<Vec<_>>(), &rows)?;
         }
+    }
+    let released: Vec<Vec<String>> = items(&view["releases"]).flat_map(told).collect();
+    if !released.is_empty() {
+        writeln!(out, "\nReleased sessions")?;
+        table(&mut out, &["AT", "CAUSE", "SIDE", "TOLD", "ANSWER"], &released)?;
     }
     if items(&view["recent"]).next().is_some() {
         writeln!(out, "\nRecent")?;
@@ -105,6 +115,20 @@ pub(crate) fn cluster(args: &cli::Cluster) -> anyhow::Result<()> {
     }
     table(&mut out, &["NODE", "ADDRESS", "STATE", "SHARDS", "USERS"], &nodes(&view))?;
     Ok(())
+}
+
+/// A receipt: one row for each side that was told of the end of a session.
+fn told(release: &Value) -> impl Iterator<Item = Vec<String>> {
+    items(&release["told"]).map(|line| {
+        let answer = match (&line["status"], line["what"].as_str()) {
+            (Value::Null, Some("BYE" | "CANCEL")) => "awaited".to_owned(),
+            (Value::Null, _) => String::new(),
+            (status, _) if status == 0 => "none".to_owned(),
+            (status, _) => status.to_string(),
+        };
+        let cell = |value: &Value| plain(value);
+        vec![cell(&line["at"]), cell(&release["cause"]), cell(&line["side"]), cell(&line["what"]), answer]
+    })
 }
 
 /// Rows of nodes.

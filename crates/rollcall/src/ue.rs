@@ -1,8 +1,12 @@
 //! A UE with a soft USIM.
 
-use crate::cli::{CallMethod, UeAnswer, UeCall, UeCommand, UeRegister, UeRegistration, UeSession, Usim};
+use crate::cli::{
+    CallMethod, UeAnswer, UeCall, UeCommand, UeRegister, UeRegistration, UeScript, UeSession, Usim,
+};
 use crate::{ladder, signals};
+use anyhow::Context;
 use lab::provisioning;
+use lab::ue::script::{ScriptArgs, run_script};
 use lab::ue::{
     AnswerArgs, Answering, CallArgs, Credentials, Dial, Errand, Goal, Happening, Operator, Package,
     RegisterArgs, Role, Standalone, SubscribeArgs, Then, run_answer, run_call, run_register, run_subscribe,
@@ -22,6 +26,10 @@ pub(crate) fn run(command: UeCommand) -> anyhow::Result<()> {
             }
             UeCommand::Call(args) => run_call(call(*args), tell, signals::end()).await?,
             UeCommand::Answer(args) => run_answer(answer(*args), tell, signals::end()).await?,
+            UeCommand::Script(args) => {
+                let name = args.file.display().to_string();
+                run_script(steps(*args)?, tell, signals::end()).await.context(name)?;
+            }
         }
         Ok(())
     })
@@ -87,6 +95,14 @@ fn call(args: UeCall) -> CallArgs {
         None => Goal::Done,
     };
     CallArgs { register, unregistered, subscribe, errand, goal }
+}
+
+fn steps(args: UeScript) -> anyhow::Result<ScriptArgs> {
+    let name = args.file.display().to_string();
+    let text =
+        if name == "-" { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(&args.file) };
+    let script = text.context(name.clone())?.parse().context(name)?;
+    Ok(ScriptArgs { register: registration(args.as_whom), script })
 }
 
 fn answer(args: UeAnswer) -> AnswerArgs {

@@ -1,5 +1,6 @@
 //! TS 24.229 §5.4.1.1, §5.4.3.1 — whom a request concerns, read off its headers without looking anything up.
 
+use crate::token::TokenKind;
 use crate::{Impi, Impu, Policy, Rejection};
 use sip::{Method, Name, NameAddr, Request, Scheme, Status, Uri};
 
@@ -39,9 +40,13 @@ pub fn locate(request: &Request, policy: &Policy) -> Result<Located, Rejection> 
     };
     let top = top.as_ref().map(|route| &route.uri);
     let uri = request.uri();
-    if let Some((_, impi, _)) =
-        top.into_iter().chain([uri]).filter_map(Uri::user).find_map(|user| policy.tokens.open(user))
-    {
+    let open = |uri: &Uri| policy.tokens.open(uri.user()?);
+    let in_uri = open(uri);
+    // A strict router put our Record-Route there, and the first Route stands for what comes behind us.
+    if let Some((TokenKind::RecordRoute, impi, _)) = in_uri {
+        return Ok(Located::User(impi));
+    }
+    if let Some((_, impi, _)) = top.and_then(open).or(in_uri) {
         return Ok(Located::User(impi));
     }
     if top.is_some_and(|route| route.has_param("orig")) {
@@ -100,7 +105,7 @@ pub(crate) fn derived(to: &Uri) -> Option<Impi> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::token::{TokenKind, Tokens};
+    use crate::token::Tokens;
     use bytes::Bytes;
     use sip::Message;
 
@@ -142,6 +147,9 @@ mod tests {
         let routed = find("INVITE tel:+1", &format!("{to}Route: <sip:{token}@s;lr>\r\n"));
         assert_eq!(routed, Ok(Located::User(impi.clone())));
         assert_eq!(find(&format!("SUBSCRIBE sip:{token}@s"), to), Ok(Located::User(impi)));
+        let other = tokens.mint(TokenKind::RecordRoute, &Impi::new("q@h").unwrap(), 9);
+        let strict = find(&format!("BYE sip:{other}@s;lr"), &format!("{to}Route: <sip:{token}@s;lr>\r\n"));
+        assert_eq!(strict, Ok(Located::User(Impi::new("q@h").unwrap())));
         let identity = |text: &str| Located::Identity(Impu::parse(text).unwrap(), None);
         assert_eq!(find("SUBSCRIBE sip:u@H;x=1", to), Ok(identity("sip:u@h")));
         assert_eq!(find("OPTIONS sip:h", to), Ok(Located::Ourselves));

@@ -2,7 +2,8 @@
 //!
 //! A line `at TIME PARTY > WORDS` is what happens; the lines `< PARTY MESSAGE` below it are what the user then says, with the
 //! time in front where it says so on the way to that moment. `given`, `with` and `then` set the scene and look at its end.
-//! Parties answer NOTIFY and REFER with 200 at once unless they are silent.
+//! Parties answer NOTIFY and REFER, and a BYE of ours, with 200 at once unless they are silent; what is forwarded to them they
+//! answer where the ladder says so.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -14,6 +15,7 @@ use scscf::policy::OnWrongAnswer;
 use scscf::profile::{Condition, DefaultHandling};
 use scscf::view::RegistrationState;
 use scscf::{Event, Impi, Purpose, Span, Timestamp};
+use sip::Method;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -56,10 +58,42 @@ impl Ladder {
             }
             [name, "hears", "of", "registrations"] => self.hears(name, DefaultHandling::SessionContinued),
             [name, "must", "take", "registrations"] => self.hears(name, DefaultHandling::SessionTerminated),
+            ["calls", "go", "by", servers @ ..] => self.serve(servers),
+            ["alice", "and", "bob", "talk"] => {
+                self.world.invite("ue1");
+                self.by_servers();
+                self.world.answers("bob", 200);
+                self.world.acknowledge();
+            }
             [name, "is", "silent"] => self.silent.push((*name).into()),
             _ => panic!("given {words:?}"),
         }
         self.world.arrows.clear();
+    }
+
+    /// The application servers of calls; `-` before the name of one without which there is no call.
+    fn serve(&mut self, servers: &[&str]) {
+        let profile = &mut self.world.profile.profiles[0];
+        let criterion = profile.criteria[0].clone();
+        let of = |(server, priority): (&&str, u32)| {
+            let mut criterion = criterion.clone();
+            criterion.priority = priority;
+            let named = server.trim_start_matches('-');
+            criterion.application_server.server_name = format!("sip:{named}.home1.net").into();
+            if named != *server {
+                criterion.application_server.default_handling = DefaultHandling::SessionTerminated;
+            }
+            criterion
+        };
+        let named = servers.iter().filter(|server| **server != "nobody");
+        profile.criteria = named.zip(0..).map(of).collect::<Vec<_>>().into();
+    }
+
+    /// Every server that has an INVITE passes it on.
+    fn by_servers(&mut self) {
+        while let Some(server) = self.world.server_at_work() {
+            self.world.passes(&server);
+        }
     }
 
     /// One more application server whose criterion matches REGISTER.
@@ -104,7 +138,7 @@ impl Ladder {
                 self.world.subscribe(&mut watcher, Some(expires));
                 self.watchers.insert(known, watcher);
             }
-            [status, "NOTIFY" | "REGISTER"] => {
+            [status, "NOTIFY" | "REGISTER" | "to", ..] => {
                 let sent = self.awaiting(party);
                 match *status {
                     "no" => self.world.time_out(&sent),
@@ -136,6 +170,13 @@ impl Ladder {
                 self.world.step(Event::Deregister { reason: "an operator's wish".into(), ask });
             }
             ["takes", "over"] => self.world.fail_over(),
+            ["INVITE"] => self.world.invite(party),
+            ["CANCEL"] => self.world.cancel_call(),
+            ["ACK"] => self.world.acknowledge(),
+            ["BYE"] => self.world.says(party, Method::Bye),
+            ["INFO"] => self.world.says(party, Method::Info),
+            ["passes", "it", "on"] => self.world.passes(party),
+            [status] => self.world.answers(party, status.parse().unwrap()),
             _ => panic!("{party} > {words:?}"),
         }
     }
@@ -184,7 +225,9 @@ impl Ladder {
             Purpose::Notify(_) => self.world.name_of(sent.request.call_id()),
             Purpose::Refer => self.world.name_of(sent.request.uri_text()),
             Purpose::ThirdPartyRegister(_) => world::server_of(&sent.request),
-            Purpose::Relay(..) | Purpose::Release(..) => self.world.name_of(sent.request.uri_text()),
+            Purpose::Relay(..) | Purpose::Release(..) => {
+                world::next_of(&sent.request).unwrap_or_else(|| world::whose(sent.request.uri_text()))
+            }
         }
     }
 
@@ -200,7 +243,12 @@ impl Ladder {
     /// Who is not silent answers, and what was said is written down.
     fn settle(&mut self) {
         loop {
-            let next = self.world.sent.iter().find(|sent| !self.silent.contains(&self.receiver(sent)));
+            let next = self.world.sent.iter().find(|sent| {
+                // What passes a server is the server's to pass on.
+                let passes =
+                    matches!(sent.purpose, Purpose::Release(..)) && world::next_of(&sent.request).is_some();
+                !passes && !self.silent.contains(&self.receiver(sent))
+            });
             let Some(sent) = next.cloned() else { break };
             self.world.reply(&sent, 200);
         }
@@ -233,6 +281,7 @@ impl Ladder {
                 .bindings
                 .iter()
                 .any(|binding| self.world.seconds(binding.expires_at).to_string() == *seconds),
+            [number, "session" | "sessions"] => view.sessions.len() == number.parse::<usize>().unwrap(),
             ["re-authentication", "is", "pending"] => view.reauthentication.is_some(),
             ["re-authentication", "is", "over"] => view.reauthentication.is_none(),
             _ => panic!("then {claim}"),

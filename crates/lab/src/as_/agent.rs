@@ -157,10 +157,9 @@ impl Server {
         match (method, heard) {
             ("INVITE", Heard::Provisional(response)) => {
                 let status = response.status();
-                if let Some(agent) = self.agents.get_mut(&call).filter(|agent| agent.is_set_up()) {
-                    if status > 100 {
-                        agent.state.send_replace(AgentState::Ringing { status });
-                    }
+                let agent = self.agents.get_mut(&call).filter(|agent| agent.is_set_up() && status > 100);
+                if let Some(agent) = agent {
+                    agent.state.send_replace(AgentState::Ringing { status });
                 }
             }
             ("INVITE", Heard::Final(response)) if response.status() / 100 == 2 => {
@@ -247,7 +246,10 @@ impl Server {
         self.owners.remove(&agent.side.name());
         let status = match state {
             AgentState::HungUp { status } | AgentState::Refused { status } => status,
-            _ => 200,
+            AgentState::Released { .. }
+            | AgentState::Calling
+            | AgentState::Ringing { .. }
+            | AgentState::Established => 200,
         };
         if let Some(done) = agent.hanging_up.take() {
             let _ = done.send(if status == 0 { Err(Error::NoAnswer) } else { Ok(status) });

@@ -90,8 +90,11 @@ impl Bridge {
 impl Server {
     /// Ends a request and sends another one in its place.
     pub(super) fn bridge(&mut self, key: Key, request: Text, origin: Origin, tag: String) {
-        if self.bridges.len() >= MOST {
-            return self.say(&key, &self.response(&request, 503, &tag));
+        // One that nobody ended makes room.
+        if self.bridges.len() >= MOST
+            && let Some(oldest) = self.bridges.keys().next().copied()
+        {
+            self.end_bridge(oldest);
         }
         let mut here = Side::called(&request, origin.clone());
         here.tag = tag;

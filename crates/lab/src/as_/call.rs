@@ -73,7 +73,10 @@ impl AgentCall {
             AgentState::Established => Ok(()),
             AgentState::Refused { status: 0 } => Err(Error::NoAnswer),
             AgentState::Refused { status } => Err(Error::Refused(status)),
-            _ => Err(Error::NotNow),
+            AgentState::HungUp { .. }
+            | AgentState::Released { .. }
+            | AgentState::Calling
+            | AgentState::Ringing { .. } => Err(Error::NotNow),
         }
     }
 

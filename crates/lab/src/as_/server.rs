@@ -8,7 +8,11 @@ use super::{
     way::{Hop, Way},
 };
 use crate::wire::{self, Arrived, Heard, Key, Origin, Repeated, Text, phrase};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// How many requests wait for their delay, are on their way through, are bridged, or are calls; each of these.
@@ -76,8 +80,8 @@ pub(super) struct Server {
     pub(super) under_way: HashMap<Key, String>,
     /// By Call-ID and tag of the server's side.
     pub(super) owners: HashMap<(String, String), Owner>,
-    pub(super) bridges: HashMap<u64, Bridge>,
-    pub(super) agents: HashMap<u64, Agent>,
+    pub(super) bridges: BTreeMap<u64, Bridge>,
+    pub(super) agents: BTreeMap<u64, Agent>,
     last: u64,
 }
 
@@ -96,8 +100,8 @@ impl Server {
             held: HashMap::new(),
             under_way: HashMap::new(),
             owners: HashMap::new(),
-            bridges: HashMap::new(),
-            agents: HashMap::new(),
+            bridges: BTreeMap::new(),
+            agents: BTreeMap::new(),
             last: 0,
         }
     }
@@ -237,6 +241,9 @@ impl Server {
 
     /// A request within a dialog.
     fn within(&mut self, key: Key, request: Text, origin: Origin) {
+        if request.method() == "INVITE" {
+            self.say(&key, &self.response(&request, 100, ""));
+        }
         match self.owner(&request) {
             Some(Owner::Bridge(bridge, side)) => self.cross(bridge, side, key, request, Some(origin)),
             Some(Owner::Agent(call)) => self.asked(call, &key, &request),

@@ -51,21 +51,24 @@ impl Inner {
         let request = &asked.request;
         let Some(method) = request.method() else { return };
         let within = !request.tag("To").is_empty();
+        if method == Method::Notify {
+            return self.notify(&asked);
+        }
+        if within {
+            let nobodys = self.legs.within(&asked.request.clone(), |_| Input::Asked(asked));
+            if let Some(Input::Asked(asked)) = nobodys {
+                self.answer(&asked, 481);
+            }
+            return;
+        }
         match method {
-            Method::Notify => self.notify(&asked),
-            Method::Refer if !within => self.refer(&asked),
-            Method::Invite if !within => self.invited(asked),
-            Method::Message | Method::Options | Method::Info | Method::Publish if !within => {
-                self.standalone(&asked, method);
-            }
-            _ if within => {
-                if let Some(asked) = self.legs.within(&asked.request.clone(), |_| Input::Asked(asked)) {
-                    let Input::Asked(asked) = asked else { return };
-                    self.answer(&asked, 481);
-                }
-            }
+            Method::Refer => self.refer(&asked),
+            Method::Invite => self.invited(asked),
+            Method::Message | Method::Options | Method::Info => self.standalone(&asked, method),
             Method::Bye | Method::PRack | Method::Update | Method::Cancel => self.answer(&asked, 481),
-            _ => self.answer(&asked, 501),
+            Method::Ack | Method::Notify | Method::Publish | Method::Register | Method::Subscribe => {
+                self.answer(&asked, 501);
+            }
         }
     }
 
@@ -101,9 +104,8 @@ impl Inner {
 
     fn standalone(&self, asked: &Asked, method: Method) {
         let request = &asked.request;
-        let status = match (method, self.policy().map(|policy| policy.how.then)) {
-            (Method::Publish, _) => 501,
-            (Method::Message, Some(Then::Reject(status))) => status,
+        let status = match self.policy().map(|policy| policy.how.then) {
+            Some(Then::Reject(status)) if method == Method::Message => status,
             _ => 200,
         };
         self.answer(asked, status);

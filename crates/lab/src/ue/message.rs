@@ -180,6 +180,16 @@ impl Incoming {
         self.elements(name).iter().any(|one| one.eq_ignore_ascii_case(option))
     }
 
+    /// All header lines, in order.
+    pub(super) fn lines(&self) -> Vec<(String, String)> {
+        let line = |header: &Header| {
+            let line = header.to_string();
+            let (name, value) = line.split_once(':')?;
+            Some((name.trim().to_owned(), value.trim().to_owned()))
+        };
+        self.headers().iter().filter_map(line).collect()
+    }
+
     /// The tag in From or To.
     pub(super) fn tag(&self, name: &str) -> String {
         parameter(&self.value(name), "tag").unwrap_or_default()

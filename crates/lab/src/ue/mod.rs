@@ -12,13 +12,14 @@ pub mod reginfo;
 mod registration;
 mod run;
 mod run_call;
+pub mod script;
 mod standalone;
 mod subscription;
 mod usim;
 
 pub use crate::wire::Timers;
 pub use answering::{Answering, Calls, Then};
-pub use call::{Call, CallEvent, Dial, End, Fault, Received, Record, State};
+pub use call::{Call, CallEvent, Dial, End, Fault, Headers, Received, Record, State};
 pub use config::{Config, Credentials, Flow, OnReauth, Operator, Package, Role, Transport, UnknownWord};
 pub use error::Error;
 pub use happening::{Happening, Notification};

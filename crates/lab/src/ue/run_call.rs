@@ -1,8 +1,8 @@
 //! What `rollcall ue call` and `rollcall ue answer` do, from the first word to the last.
 
 use super::{
-    Answering, Call, CallEvent, Dial, End, Error, Happening, Package, RegisterArgs, Role, Standalone, State,
-    Subscribed, Then, Ue,
+    Answering, Call, CallEvent, Calls, Dial, End, Error, Happening, Package, RegisterArgs, Role, Standalone,
+    State, Subscribed, Then, Ue,
     run::{Happenings, rest, with},
 };
 use std::{future::Future, pin::pin, time::Duration};
@@ -106,10 +106,10 @@ pub async fn run_answer(
     let (ue, mut happenings) = Ue::start(args.register.config().await?).await?;
     let outcome = async {
         // An unregistered UE may be called at once.
-        let _calls = ue.answering(args.answering);
+        let mut calls = ue.answering(args.answering);
         let subscribed =
             arrive(&ue, args.unregistered, args.subscribe, &mut happenings, &mut on, &mut stop).await?;
-        let answered = answer(&args, &mut happenings, &mut on, &mut stop).await;
+        let answered = answer(&args, &mut calls, &mut happenings, &mut on, &mut stop).await;
         let left = leave(&ue, args.unregistered, subscribed.as_ref(), &mut happenings, &mut on).await;
         answered.and(left)
     }
@@ -145,7 +145,11 @@ async fn leave(
     let mut never = pin!(std::future::pending());
     if unregistered {
         // The last answer may still have to be repeated.
-        return with(async { Ok(sleep(Duration::from_millis(300)).await) }, happenings, on, &mut never).await;
+        let linger = async {
+            sleep(Duration::from_millis(300)).await;
+            Ok(())
+        };
+        return with(linger, happenings, on, &mut never).await;
     }
     if let Some(subscribed) = subscribed {
         let _ = with(ue.unsubscribe(subscribed), happenings, on, &mut never).await;
@@ -249,16 +253,23 @@ fn succeeded(status: u16) -> Result<(), Error> {
 
 async fn answer(
     args: &AnswerArgs,
+    calls: &mut Calls,
     happenings: &mut Happenings,
     on: &mut impl FnMut(&Happening),
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<(), Error> {
     let (mut answered, mut wrong) = (0, None);
+    let mut open: Vec<Call> = Vec::new();
     let longest = args.register.stay.unwrap_or(Duration::from_secs(u32::MAX.into()));
     let mut over = pin!(sleep(longest));
     while args.count.is_none_or(|count| answered < count) {
         let happening = tokio::select! {
             happening = happenings.recv() => happening,
+            Some(call) = calls.next() => {
+                open.retain(|call| call.record().state != State::Ended);
+                open.push(call);
+                continue;
+            }
             () = &mut over => break,
             () = &mut *stop => break,
         };
@@ -290,6 +301,11 @@ async fn answer(
             | Happening::Call { .. }
             | Happening::Messaged { .. } => {}
         }
+    }
+    let mut never = pin!(std::future::pending());
+    for call in open.iter().filter(|call| call.record().state != State::Ended) {
+        let politely = async { Ok(timeout(Duration::from_secs(5), call.hang_up()).await) };
+        let _ = with(politely, happenings, on, &mut never).await;
     }
     match wrong {
         Some(why) => Err(Error::Missed(why)),

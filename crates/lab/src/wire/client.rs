@@ -261,6 +261,18 @@ mod tests {
     }
 
     #[test]
+    fn over_a_stream_it_is_sent_once() {
+        let (mut client, told) = client("INVITE");
+        let (connection, _queue) = tokio::sync::mpsc::channel(1);
+        client.to = Origin::Tcp("127.0.0.1:9".parse().unwrap(), connection);
+        let (now, timers) = (Instant::now(), Timers::default());
+        client.start(now, &timers);
+        let (at, over) = sendings(&mut client, now, Duration::from_secs(40), &timers);
+        assert_eq!((at.len(), over), (0, true));
+        assert_eq!(*told.lock().unwrap(), ["timeout"]);
+    }
+
+    #[test]
     fn a_refusal_is_acknowledged_each_time() {
         let (mut client, told) = client("INVITE");
         let (now, timers) = (Instant::now(), Timers::default());

@@ -13,7 +13,7 @@ const LONGEST: usize = 256 * 1024;
 /// How long the opening of a connection may take.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Messages that wait to be written to one connection.
-const QUEUE: usize = 64;
+const QUEUE: usize = 4096;
 
 /// Where a message came from; the answer goes there.
 #[derive(Clone, Debug)]

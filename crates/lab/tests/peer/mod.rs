@@ -4,20 +4,20 @@
 use std::{net::SocketAddr, time::Duration};
 use tokio::{net::UdpSocket, time::timeout};
 
-pub struct Peer {
+pub(crate) struct Peer {
     socket: UdpSocket,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Peer {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         Self { socket, address }
     }
 
     /// The next message.
-    pub async fn next(&self) -> (String, SocketAddr) {
+    pub(crate) async fn next(&self) -> (String, SocketAddr) {
         let mut buffer = vec![0; 65_536];
         let received = timeout(Duration::from_secs(10), self.socket.recv_from(&mut buffer)).await;
         let (length, from) = received.expect("nothing came").unwrap();
@@ -25,7 +25,7 @@ impl Peer {
     }
 
     /// The next message that begins like that; others are left aside.
-    pub async fn until(&self, start: &str) -> (String, SocketAddr) {
+    pub(crate) async fn until(&self, start: &str) -> (String, SocketAddr) {
         loop {
             let (message, from) = self.next().await;
             if message.starts_with(start) {
@@ -35,7 +35,7 @@ impl Peer {
     }
 
     /// What comes within that time.
-    pub async fn hear(&self, span: Duration) -> Vec<String> {
+    pub(crate) async fn hear(&self, span: Duration) -> Vec<String> {
         let mut heard = Vec::new();
         let mut buffer = vec![0; 65_536];
         let end = tokio::time::Instant::now() + span;
@@ -45,23 +45,23 @@ impl Peer {
         heard
     }
 
-    pub async fn send(&self, message: &str, to: SocketAddr) {
+    pub(crate) async fn send(&self, message: &str, to: SocketAddr) {
         self.socket.send_to(message.as_bytes(), to).await.unwrap();
     }
 
     /// The Via of a request of the peer's.
-    pub fn via(&self, branch: &str) -> String {
+    pub(crate) fn via(&self, branch: &str) -> String {
         format!("SIP/2.0/UDP {};branch=z9hG4bK{branch};rport", self.address)
     }
 }
 
 /// The first line without the version.
-pub fn line(message: &str) -> &str {
+pub(crate) fn line(message: &str) -> &str {
     let line = message.lines().next().unwrap();
     line.strip_prefix("SIP/2.0 ").unwrap_or_else(|| line.trim_end_matches(" SIP/2.0"))
 }
 
-pub fn headers<'a>(message: &'a str, name: &str) -> Vec<&'a str> {
+pub(crate) fn headers<'a>(message: &'a str, name: &str) -> Vec<&'a str> {
     let head = message.split("\r\n\r\n").next().unwrap();
     head.lines()
         .filter_map(|line| line.split_once(':'))
@@ -70,28 +70,28 @@ pub fn headers<'a>(message: &'a str, name: &str) -> Vec<&'a str> {
         .collect()
 }
 
-pub fn header<'a>(message: &'a str, name: &str) -> &'a str {
+pub(crate) fn header<'a>(message: &'a str, name: &str) -> &'a str {
     headers(message, name).first().copied().unwrap_or("")
 }
 
-pub fn body(message: &str) -> &str {
+pub(crate) fn body(message: &str) -> &str {
     message.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
-pub fn tag(value: &str) -> &str {
+pub(crate) fn tag(value: &str) -> &str {
     value.split_once(";tag=").map_or("", |(_, tag)| tag.split(';').next().unwrap())
 }
 
-pub fn uri(value: &str) -> &str {
+pub(crate) fn uri(value: &str) -> &str {
     value.split_once('<').map_or(value, |(_, rest)| rest.split('>').next().unwrap())
 }
 
-pub fn cseq(message: &str) -> u32 {
+pub(crate) fn cseq(message: &str) -> u32 {
     header(message, "CSeq").split(' ').next().unwrap().parse().unwrap()
 }
 
 /// A response; `further` are whole lines.
-pub fn answer(request: &str, status: &str, to_tag: &str, further: &str) -> String {
+pub(crate) fn answer(request: &str, status: &str, to_tag: &str, further: &str) -> String {
     let mut text = format!("SIP/2.0 {status}\r\n");
     for via in headers(request, "Via") {
         text += &format!("Via: {via}\r\n");
@@ -114,7 +114,7 @@ pub fn answer(request: &str, status: &str, to_tag: &str, further: &str) -> Strin
 }
 
 /// The CANCEL of an INVITE; `further` are whole lines.
-pub fn cancel(invite: &str, further: &str) -> String {
+pub(crate) fn cancel(invite: &str, further: &str) -> String {
     let head = invite.split("\r\n\r\n").next().unwrap().replacen("INVITE", "CANCEL", 1);
     let number = cseq(invite);
     let head = head.replace(&format!("CSeq: {number} INVITE"), &format!("CSeq: {number} CANCEL"));
@@ -125,19 +125,19 @@ pub fn cancel(invite: &str, further: &str) -> String {
 
 /// What the peer sends within a dialog, or to begin one.
 #[derive(Clone, Debug)]
-pub struct Speech {
-    pub call_id: String,
-    pub from: String,
-    pub to: String,
-    pub target: String,
-    pub routes: String,
-    pub cseq: u32,
-    pub body: String,
+pub(crate) struct Speech {
+    pub(crate) call_id: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) target: String,
+    pub(crate) routes: String,
+    pub(crate) cseq: u32,
+    pub(crate) body: String,
 }
 
 impl Speech {
     /// The dialog of an INVITE that was answered under `to_tag`, as who was called has it.
-    pub fn called(invite: &str, to_tag: &str) -> Self {
+    pub(crate) fn called(invite: &str, to_tag: &str) -> Self {
         Self {
             call_id: header(invite, "Call-ID").to_owned(),
             from: format!("{};tag={to_tag}", header(invite, "To")),
@@ -149,7 +149,7 @@ impl Speech {
         }
     }
 
-    pub fn request(&self, method: &str, via: &str, further: &str) -> String {
+    pub(crate) fn request(&self, method: &str, via: &str, further: &str) -> String {
         let Self { call_id, from, to, target, routes, cseq, body } = self;
         let number = if method == "ACK" { cseq - 1 } else { *cseq };
         format!(

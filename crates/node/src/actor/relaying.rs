@@ -112,7 +112,8 @@ impl Shell {
         match impi {
             Some(impi) => {
                 let reason = request.get(Name::Reason).map(|reason| reason.into());
-                self.deliver(&impi, Event::Cancel { of, reason }, None);
+                // There are no more of them than INVITEs, so it goes past the mailbox's bound.
+                self.deliver_answer(&impi, Event::Cancel { of, reason });
             }
             None => {
                 self.telemetry.unrouted.inc();

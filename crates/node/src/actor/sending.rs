@@ -232,7 +232,9 @@ impl Shell {
     fn flow_for(self: &Rc<Self>, candidates: &Candidates, request: &Request) -> Option<(Flow, bool)> {
         let (transport, remote) = candidates.current();
         let too_large = transport == Kind::Udp && request.as_bytes().len() + VIA > LARGEST_DATAGRAM;
-        let by_tcp = too_large && self.transport.may_use_tcp(remote, self.clock.tick());
+        let by_tcp = too_large
+            && !self.transport.is_own(remote)
+            && self.transport.may_use_tcp(remote, self.clock.tick());
         let large = by_tcp.then(|| self.flow_to(Kind::Tcp, remote)).flatten().map(|flow| (flow, true));
         large.or_else(|| self.flow_to(transport, remote).map(|flow| (flow, false)))
     }
@@ -340,6 +342,17 @@ impl Shell {
             self.outbox.invites.borrow_mut().remove(&key);
             let (impi, purpose) = key;
             self.deliver_reply(impi, purpose, Reply::Unsendable);
+        }
+    }
+
+    /// Cancels every INVITE of a user who lost what it knew of them: nobody waits for an answer any more.
+    pub(crate) fn cancel_all(self: &Rc<Self>, impi: &Impi) {
+        let invites = self.outbox.invites.borrow();
+        let own = invites.keys().filter(|(owner, _)| owner == impi);
+        let own: Vec<Purpose> = own.map(|(_, purpose)| *purpose).collect();
+        drop(invites);
+        for purpose in own {
+            self.cancel_sent(impi, purpose, None);
         }
     }
 

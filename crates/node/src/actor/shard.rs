@@ -226,6 +226,7 @@ impl Shell {
             // The record's own deadline comes back with the next activation, at the latest then.
             shell.shards.rearm(&impi, armed, None);
             shell.retry_deadline(&impi);
+            shell.cancel_all(&impi);
             duties.default_on_all().into_iter().for_each(|owed| shell.default_on(owed));
         });
     }

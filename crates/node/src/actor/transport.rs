@@ -25,18 +25,18 @@ const BATCH: usize = 64;
 
 /// All sockets that speak SIP.
 pub(crate) struct Transport {
-    udp: Vec<(SocketAddr, Rc<UdpSocket>)>,
+    pub(super) udp: Vec<(SocketAddr, Rc<UdpSocket>)>,
     tcp: Vec<(SocketAddr, Rc<TcpListener>)>,
     connections: RefCell<AHashMap<u64, Rc<Connection>>>,
     by_remote: RefCell<AHashMap<SocketAddr, u64>>,
     next: Cell<u64>,
     /// Who refused TCP lately, and until which tick that is remembered.
     refused_tcp: RefCell<AHashMap<SocketAddr, u64>>,
-    trusted: Vec<Cidr>,
+    pub(super) trusted: Vec<Cidr>,
     advertise: Option<Box<str>>,
     sources: RefCell<AHashMap<IpAddr, IpAddr>>,
     /// Our ends of the connections that we opened.
-    own_ends: RefCell<AHashSet<SocketAddr>>,
+    pub(super) own_ends: RefCell<AHashSet<SocketAddr>>,
     max_connections: usize,
     idle: Duration,
     /// No new connections are taken.
@@ -90,19 +90,6 @@ impl Transport {
     pub(crate) fn addresses(&self) -> Vec<(Kind, SocketAddr)> {
         let udp = self.udp.iter().map(|(address, _)| (Kind::Udp, *address));
         udp.chain(self.tcp.iter().map(|(address, _)| (Kind::Tcp, *address))).collect()
-    }
-
-    /// Whether a peer is inside the trust domain. So are we: what goes to another user of ours leaves and comes in again.
-    pub(crate) fn is_trusted(&self, remote: SocketAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(remote.ip())) || self.is_own(remote)
-    }
-
-    fn is_own(&self, remote: SocketAddr) -> bool {
-        let sends_from = |own: &SocketAddr| match own.ip().is_unspecified() {
-            true => own.port() == remote.port() && remote.ip().is_loopback(),
-            false => *own == remote,
-        };
-        self.udp.iter().any(|(own, _)| sends_from(own)) || self.own_ends.borrow().contains(&remote)
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -230,6 +217,7 @@ impl Shell {
                         let flow = Flow { transport: Kind::Udp, local, remote, connection: 0 };
                         let bytes = Bytes::copy_from_slice(&buffer[..length]);
                         self.contained(|shell| shell.took_datagram(bytes, flow));
+                        self.take_own();
                     }
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
                     // The network's word on something we sent earlier, which is read elsewhere.
@@ -240,7 +228,7 @@ impl Shell {
         }
     }
 
-    fn took_datagram(self: &Rc<Self>, bytes: Bytes, flow: Flow) {
+    pub(crate) fn took_datagram(self: &Rc<Self>, bytes: Bytes, flow: Flow) {
         if bytes.iter().all(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
             return;
         }
@@ -287,7 +275,11 @@ impl Shell {
             .run(&stream, Some(self.transport.idle), |octets| {
                 framer.push(octets);
                 shell
-                    .contained(|shell| shell.took_frames(&mut framer, pipe, flow))
+                    .contained(|shell| {
+                        let flows_on = shell.took_frames(&mut framer, pipe, flow);
+                        shell.take_own();
+                        flows_on
+                    })
                     .unwrap_or(ControlFlow::Break(()))
             })
             .await;
@@ -374,7 +366,8 @@ impl Shell {
     /// Puts octets on the wire. What UDP cannot take now is lost, as on any wire; transactions send again.
     pub(crate) fn transmit(self: &Rc<Self>, flow: &Flow, bytes: &Bytes) {
         if flow.transport == Kind::Udp {
-            if !self.transport.datagram(flow, bytes) {
+            let sent = self.send_to_self(flow, bytes).unwrap_or_else(|| self.transport.datagram(flow, bytes));
+            if !sent {
                 self.telemetry.unsent.inc();
             }
             return;

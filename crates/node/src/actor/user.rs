@@ -83,6 +83,7 @@ impl UserActor {
             return;
         }
         self.shell.perform(self.user.impi(), &self.duties, effects);
+        self.shell.take_own();
         let next = self.user.next_deadline();
         if next != self.armed {
             self.shell.shards.rearm(self.user.impi(), self.armed, next);

@@ -4,6 +4,7 @@ mod print;
 mod read;
 mod routes;
 mod schema;
+mod services;
 mod values;
 
 pub use read::ConfigError;
@@ -121,6 +122,10 @@ pub struct CxSection {
 pub struct SessionSection {
     /// SIP URI, or empty.
     pub i_cscf: String,
+    /// Path of a file, or empty.
+    pub shared_ifc: String,
+    /// Path of a file, or empty.
+    pub media: String,
     /// What the core decides by.
     #[serde(flatten)]
     pub policy: policy::Session,

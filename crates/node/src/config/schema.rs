@@ -234,6 +234,8 @@ keys! {
     "on_failure_count" = "0", Number(0, 1_000_000), "Wrong answers after which the next protected REGISTER is challenged; 0: never.";
     ["session"]
     "i_cscf" = "\"\"", AnySipUri, "I-CSCF of the home domain, as \"sip:icscf.example.org\"; empty: this node takes its requests itself.";
+    "shared_ifc" = "\"\"", Anything, "File with the filter criteria that profiles name by SharedIFCSetID: an IMSSubscription whose service profiles each name one set.";
+    "media" = "\"\"", Anything, "TOML file with the media that sessions may offer: [profiles.NUMBER] by SubscribedMediaProfileId and [otherwise], as audio = [\"AMR\"].";
     "max_sessions" = "64", Number(1, 1_000_000), "Sessions of one user, those being set up included; more are answered 486.";
     "max_relays" = "256", Number(1, 1_000_000), "Requests of one user on their way at once; more are answered 503.";
     "timer_c" = "185", Number(181, 230), "Seconds a forwarded INVITE may ring (Timer C).";

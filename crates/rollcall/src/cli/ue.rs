@@ -3,8 +3,9 @@
 use super::impi;
 use clap::{Args, Subcommand, ValueEnum};
 use lab::provisioning::Octets;
-use lab::ue::{OnReauth, Package, Role, Transport};
+use lab::ue::{OnReauth, Package, Role, Transport, script};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 #[derive(Args, Debug)]
@@ -28,6 +29,10 @@ pub(crate) enum UeCommand {
     Call(Box<UeCall>),
     /// Register and answer calls and messages.
     Answer(Box<UeAnswer>),
+    /// Follow a script of steps, one a line.
+    ///
+    /// Ends with 0 only if every step succeeded and no call broke the protocol.
+    Script(Box<UeScript>),
 }
 
 #[derive(Args, Debug)]
@@ -173,6 +178,16 @@ pub(crate) struct UeAnswer {
     /// Refresh the session where the caller leaves that open
     #[arg(long)]
     pub(crate) refresh: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = format!("Steps, one a line; # begins a comment, quotes hold words together:\n\n{}", script::STEPS))]
+pub(crate) struct UeScript {
+    #[command(flatten)]
+    pub(crate) as_whom: UeRegistration,
+    /// The script; - is standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -4,15 +4,16 @@
 //! which any node can go on at the next priority.
 
 use super::contacts::Target;
-use super::relay::{Draft, Passage, Relay};
+use super::relay::{Answered, Draft, Passage, Relay};
 use super::{ImplicitRegistrationSet, Step, User};
 use crate::ifc::{Chain, Invocation, SessionCase};
 use crate::profile::{DefaultHandling, InitialFilterCriteria, ServiceProfile};
 use crate::token::TokenKind;
-use crate::{Effect, Impu, Rejection, Span, Timestamp};
+use crate::{Impu, Policy, Rejection, Span, Timestamp};
 use sip::proxy::{self, BranchFailure, BranchId};
 use sip::session_timer::Asked;
-use sip::{Method, Name, NameAddr, Request, RequestEdit, Status, Uri};
+use sip::{Name, NameAddr, Request, RequestEdit, Status, Uri};
+use std::collections::VecDeque;
 
 const CLAUSE: &str = "TS 24.229 §5.4.3.4";
 
@@ -25,6 +26,8 @@ pub(crate) struct Initial {
     pub(crate) served: Impu,
     /// The contact binding the request came from.
     pub(crate) binding: Option<u64>,
+    /// User part of our Record-Route, in a request that begins a dialog.
+    pub(crate) recorded: Option<Box<str>>,
     /// The request as it goes on when nothing more is to be done to it.
     pub(crate) onward: Request,
     /// Fixed when the request first arrived.
@@ -33,8 +36,8 @@ pub(crate) struct Initial {
     pub(crate) timer: Asked,
     /// Priority of the last criterion that was met.
     pub(crate) last: Option<u32>,
-    /// A server returned it: it is a further passage of a request that came before.
-    pub(crate) returned: bool,
+    /// How many servers passed it on before: 0 is the first passage of a request, and the nearest to the caller.
+    pub(crate) depth: u16,
     pub(crate) stage: Stage,
 }
 
@@ -46,7 +49,7 @@ pub(crate) enum Stage {
     /// An application server.
     Server(Visit),
     /// Contacts; those of lower preference still to be tried.
-    Contacts(Vec<Vec<Target>>),
+    Contacts(VecDeque<Vec<Target>>),
     /// Whatever lies beyond.
     Onward,
 }
@@ -65,15 +68,17 @@ pub(crate) struct Link {
     pub(crate) key: u64,
     case: SessionCase,
     last: u32,
+    depth: u16,
     binding: Option<u64>,
     served: Impu,
 }
 
 impl Link {
     fn note(&self) -> Vec<u8> {
-        let mut note = Vec::with_capacity(13 + self.served.as_str().len());
+        let mut note = Vec::with_capacity(15 + self.served.as_str().len());
         note.push(self.case as u8);
         note.extend_from_slice(&self.last.to_be_bytes());
+        note.extend_from_slice(&self.depth.to_be_bytes());
         note.extend_from_slice(&self.binding.unwrap_or(0).to_be_bytes());
         note.extend_from_slice(self.served.as_str().as_bytes());
         note
@@ -83,6 +88,7 @@ impl Link {
     pub(crate) fn read(key: u64, note: &[u8]) -> Option<Self> {
         let (case, rest) = note.split_first()?;
         let (last, rest) = rest.split_first_chunk::<4>()?;
+        let (depth, rest) = rest.split_first_chunk::<2>()?;
         let (binding, served) = rest.split_first_chunk::<8>()?;
         let case = match case {
             0 => SessionCase::Originating,
@@ -96,6 +102,7 @@ impl Link {
             key,
             case,
             last: u32::from_be_bytes(*last),
+            depth: u16::from_be_bytes(*depth),
             binding: Some(u64::from_be_bytes(*binding)).filter(|binding| *binding != 0),
             served: Impu::parse(std::str::from_utf8(served).ok()?)?,
         })
@@ -117,8 +124,21 @@ impl Initial {
         }
     }
 
+    /// Record-Route with the way home (TS 24.229 §5.4.3.2, §5.4.3.3).
+    pub(crate) fn record_route(&self, edit: &mut RequestEdit, policy: &Policy) {
+        if let Some(token) = &self.recorded {
+            edit.push_top(Name::RecordRoute, format_args!("<sip:{token}@{};lr>", policy.host_port()));
+        }
+    }
+
     pub(crate) const fn is_terminating(&self) -> bool {
         matches!(self.case, SessionCase::TerminatingRegistered | SessionCase::TerminatingUnregistered)
+    }
+
+    /// TS 24.229 §5.4.3.3: a server wrote a Route, which says where the request goes instead of to contacts. What others
+    /// wrote is not heeded: nobody is led past the user's contacts from outside.
+    fn is_routed(&self) -> bool {
+        self.depth > 0 && self.onward.has(Name::Route)
     }
 
     fn is_registered(&self) -> bool {
@@ -139,7 +159,7 @@ impl User {
     ) -> Result<(), Rejection> {
         let mut relay = self.begin_relay(draft, Passage::Initial(Box::new(initial)), step);
         self.proceed(&mut relay, step)?;
-        self.keep_relay(relay);
+        self.keep_relay(relay, step);
         Ok(())
     }
 
@@ -154,7 +174,7 @@ impl User {
         };
         match initial.criteria.next_after(initial.last, &invocation).cloned() {
             Some(criterion) => self.visit(relay, &criterion, step),
-            None if initial.is_terminating() => self.to_contacts(relay, step),
+            None if initial.is_terminating() && !initial.is_routed() => self.reach_contacts(relay, step),
             None => self.onward(relay, step),
         }
     }
@@ -167,7 +187,11 @@ impl User {
         step: &mut Step<'_>,
     ) -> Result<(), Rejection> {
         let invoked = self.relays.values_mut().find_map(|relay| match &mut relay.passage {
-            Passage::Initial(initial) if initial.key == link.key && initial.last == Some(link.last) => {
+            Passage::Initial(initial)
+                if initial.key == link.key
+                    && initial.case == link.case
+                    && initial.last == Some(link.last) =>
+            {
                 Some(initial)
             }
             Passage::Initial(_) | Passage::Dialog { .. } => None,
@@ -194,23 +218,25 @@ impl User {
             case: link.case,
             served: link.served,
             binding: link.binding,
+            recorded: None,
             onward: edit.finish(),
             timer,
             criteria,
             last: Some(link.last),
-            returned: true,
+            depth: link.depth.saturating_add(1),
             stage: Stage::Onward,
         };
-        if initial.is_terminating() && !self.is_for(&initial.served, initial.onward.uri()) {
-            // TS 24.229 §5.4.3.3: retargeted; the served user now diverts, as if it called.
+        if initial.is_terminating() && !self.is_for(&initial.served, initial.onward.uri(), step.policy) {
+            // TS 24.229 §5.4.3.3: retargeted; the served user now diverts, as if it called: a chain of its own.
             initial.case = SessionCase::OriginatingCdiv;
+            initial.last = None;
         }
         self.begin(&draft, initial, step)
     }
 
     /// The Request-URI still means the served user: it is the identity, an alias, or a GRUU of one.
-    fn is_for(&self, served: &Impu, uri: &Uri) -> bool {
-        let now = Impu::of(uri);
+    fn is_for(&self, served: &Impu, uri: &Uri, policy: &Policy) -> bool {
+        let Ok(now) = self.identity_in(uri, policy) else { return false };
         if now == *served {
             return true;
         }
@@ -240,6 +266,7 @@ impl User {
             key: initial.key,
             case: initial.case,
             last: criterion.priority,
+            depth: initial.depth,
             binding: initial.binding,
             served: initial.served.clone(),
         };
@@ -249,7 +276,7 @@ impl User {
         edit.push_top(Name::Route, NameAddr::new(server));
         edit.replace(Name::PServedUser, served_user(&initial.served, initial.case));
         self.charge_towards_server(&mut edit, initial, step);
-        self.record_route(&mut edit, &relay.request, initial.key, step);
+        initial.record_route(&mut edit, step.policy);
         let handling = criterion.application_server.default_handling;
         let patience = match handling {
             DefaultHandling::SessionContinued => step.policy.session.as_continued_timeout_ms,
@@ -273,14 +300,6 @@ impl User {
         let token = tokens.mint_with(TokenKind::OriginalDialog, &self.impi, link.key, &link.note());
         let orig = if originating { ";orig" } else { "" };
         format!("<sip:{token}@{};lr{orig}>", step.policy.host_port())
-    }
-
-    /// Record-Route with the way home, in requests that begin a dialog (TS 24.229 §5.4.3.2, §5.4.3.3).
-    pub(crate) fn record_route(&self, edit: &mut RequestEdit, request: &Request, key: u64, step: &Step<'_>) {
-        if matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer) {
-            let token = step.policy.tokens.mint(TokenKind::RecordRoute, &self.impi, key);
-            edit.push_top(Name::RecordRoute, format_args!("<sip:{token}@{};lr>", step.policy.host_port()));
-        }
     }
 
     /// A branch of an initial request ended without success.
@@ -314,39 +333,26 @@ impl User {
         let Passage::Initial(initial) = &mut relay.passage else { return };
         let Stage::Server(visit) = &mut initial.stage else { return };
         visit.silent_at = None;
-        // Nobody waits any more for what comes behind it.
-        let unwanted = relay.cancelled || relay.answered;
-        let handling = match unwanted {
-            true => DefaultHandling::SessionTerminated,
-            false => visit.default_handling,
-        };
+        let goes_on = visit.default_handling == DefaultHandling::SessionContinued && relay.ending.is_none();
         step.say("an application server is silent");
         let unanswered: Vec<BranchId> = relay.context.unanswered().collect();
         for branch in unanswered {
             relay.abandon(branch, step);
-            if handling == DefaultHandling::SessionTerminated {
-                relay.context.failed(branch, BranchFailure::Timeout);
-            } else {
+            relay.fails(branch, BranchFailure::Timeout);
+            if goes_on {
                 relay.context.forget(branch);
             }
         }
-        if handling == DefaultHandling::SessionContinued
-            && let Err(rejection) = self.proceed(relay, step)
-        {
+        if goes_on && let Err(rejection) = self.proceed(relay, step) {
             self.refuse_relay(relay, rejection, step);
-        } else if handling == DefaultHandling::SessionTerminated && !relay.answered {
-            let status = if unwanted { Status::REQUEST_TERMINATED } else { Status::REQUEST_TIMEOUT };
-            let tag = step.tag();
-            let response = relay.request.respond(status, &tag).finish();
-            step.effect(Effect::Respond { tx: relay.tx, response });
-            relay.answered = true;
         }
     }
 
     /// Answers a request that was on its way with a refusal of ours.
     pub(crate) fn refuse_relay(&self, relay: &mut Relay, rejection: Rejection, step: &mut Step<'_>) {
-        if !relay.answered {
-            relay.answered = true;
+        relay.cancel_unanswered(None, step);
+        if relay.answered == Answered::No {
+            relay.answered = Answered::Refused;
             self.refuse(relay.tx, &relay.request, rejection, step);
         }
     }

@@ -2,13 +2,14 @@
 
 use super::chain::Stage;
 use super::relay::{Passage, Relay};
-use super::{Step, User};
+use super::{ContactBinding, ImplicitRegistrationSet, Step, User, number_in};
 use crate::gruu;
 use crate::token::TokenKind;
-use crate::{Impu, Rejection, Timestamp};
-use sip::preferences::{self, Preferences};
+use crate::{Impu, Policy, Rejection, Timestamp};
+use sip::preferences::{Preferences, q_value};
 use sip::proxy::{self, BranchId};
-use sip::{Method, Name, NameAddr, Params, Request, Status, Uri};
+use sip::{Method, Name, NameAddr, Params, Status, Uri};
+use std::collections::VecDeque;
 
 const CLAUSE: &str = "TS 24.229 §5.4.3.3";
 
@@ -19,7 +20,7 @@ pub(crate) struct Target {
     pub(crate) path: Vec<Box<str>>,
     pub(crate) binding: u64,
     /// Other flows of the same instance, the latest first.
-    flows: Vec<Target>,
+    flows: Vec<Self>,
 }
 
 /// A contact before preferences are weighed.
@@ -33,7 +34,7 @@ struct Candidate {
 
 impl User {
     /// After the last server of a terminating request: to the contacts of the user.
-    pub(crate) fn to_contacts(&mut self, relay: &mut Relay, step: &mut Step<'_>) -> Result<(), Rejection> {
+    pub(crate) fn reach_contacts(&mut self, relay: &mut Relay, step: &mut Step<'_>) -> Result<(), Rejection> {
         let Passage::Initial(initial) = &mut relay.passage else { return Ok(()) };
         let gruu = initial.onward.uri().has_param("gr");
         if *relay.request.method() == Method::Subscribe && !gruu {
@@ -41,23 +42,20 @@ impl User {
             return Err(Rejection::new(Status::BAD_EVENT, "TS 24.229 §5.4.2.1.1", why)
                 .with(crate::Remedy::AllowEvents(super::subscribe::offered(&step.policy.reg_event))));
         }
-        let candidates = self.candidates(&initial.served, &initial.onward, step)?;
-        let preferences = Preferences::of(&relay.request)
+        let candidates = self.candidates(&initial.served, initial.onward.uri(), step.policy)?;
+        let preferences = Preferences::of(&initial.onward)
             .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 3841 §9", malformed.to_string()))?;
-        let weighed = candidates.iter().map(|one| (&one.params, preferences::q_value(&one.params)));
+        let weighed = candidates.iter().map(|candidate| (&candidate.params, q_value(&candidate.params)));
         let order = preferences.rank(weighed);
-        let mut groups: Vec<Vec<Target>> = order
+        let mut targets: Vec<_> = candidates.into_iter().map(|candidate| Some(candidate.target)).collect();
+        let mut groups: VecDeque<Vec<Target>> = order
             .into_iter()
-            .map(|group| {
-                group.into_iter().filter_map(|index| Some(candidates.get(index)?.target.clone())).collect()
-            })
-            .filter(|group: &Vec<Target>| !group.is_empty())
+            .map(|group| group.into_iter().filter_map(|at| targets.get_mut(at)?.take()).collect())
             .collect();
-        if groups.is_empty() {
+        let Some(first) = groups.pop_front() else {
             let why = "no contact can be reached";
             return Err(Rejection::new(Status::TEMPORARILY_UNAVAILABLE, CLAUSE, why));
-        }
-        let first = groups.remove(0);
+        };
         initial.stage = Stage::Contacts(groups);
         self.fork(relay, first, step)
     }
@@ -69,32 +67,45 @@ impl User {
         branch: BranchId,
         step: &mut Step<'_>,
     ) -> Result<(), Rejection> {
-        let failed_flow = relay.context.refusal(branch).is_some_and(|status| {
+        let status = relay.context.refusal(branch);
+        let known = relay.branches.iter_mut().find(|known| known.id == branch);
+        let (flows, binding) =
+            known.map(|branch| (std::mem::take(&mut branch.flows), branch.binding)).unwrap_or_default();
+        if status == Some(Status::FLOW_FAILED)
+            && let Some(binding) = binding
+        {
+            // Nobody beyond the edge said so: it is no answer of the user's.
+            relay.context.forget(branch);
+            self.flow_failed(binding, step);
+        }
+        let is_flow_failure = status.is_some_and(|status| {
             [Status::FLOW_FAILED, Status::REQUEST_TIMEOUT, Status::SERVICE_UNAVAILABLE].contains(&status)
         });
-        let known = relay.branches.iter_mut().find(|known| known.id == branch);
-        let flows = known.map(|branch| std::mem::take(&mut branch.flows)).unwrap_or_default();
-        let still = |target: &Target| self.is_bound_contact(target.binding);
-        if failed_flow && let Some(at) = flows.iter().position(still) {
-            let mut flows = flows;
-            let mut next = flows.remove(at);
-            next.flows = flows.split_off(at);
+        let mut flows = flows.into_iter().filter(|target| self.is_bound_contact(target.binding));
+        if is_flow_failure && let Some(mut next) = flows.next() {
+            next.flows = flows.collect();
             relay.context.forget(branch);
             return self.fork(relay, vec![next], step);
         }
+        drop(flows);
         if !relay.context.is_done() || relay.context.is_declined() {
             return Ok(());
         }
+        match self.next_group(relay) {
+            Some(group) => self.fork(relay, group, step),
+            None => Ok(()),
+        }
+    }
+
+    /// The contacts of the next lower preference that are still bound.
+    fn next_group(&self, relay: &mut Relay) -> Option<Vec<Target>> {
+        let Passage::Initial(initial) = &mut relay.passage else { return None };
+        let Stage::Contacts(groups) = &mut initial.stage else { return None };
         loop {
-            let Passage::Initial(initial) = &mut relay.passage else { return Ok(()) };
-            let Stage::Contacts(groups) = &mut initial.stage else { return Ok(()) };
-            if groups.is_empty() {
-                return Ok(());
-            }
-            let group: Vec<Target> =
-                groups.remove(0).into_iter().filter(|target| self.is_bound_contact(target.binding)).collect();
+            let mut group = groups.pop_front()?;
+            group.retain(|target| self.is_bound_contact(target.binding));
             if !group.is_empty() {
-                return self.fork(relay, group, step);
+                return Some(group);
             }
         }
     }
@@ -102,9 +113,8 @@ impl User {
     /// Forwards to contacts of equal preference at once.
     fn fork(&mut self, relay: &mut Relay, group: Vec<Target>, step: &mut Step<'_>) -> Result<(), Rejection> {
         let Passage::Initial(initial) = &relay.passage else { return Ok(()) };
-        let onward = initial.onward.clone();
-        let key = initial.key;
-        let breadth = proxy::max_breadth(&onward)
+        let onward = &initial.onward;
+        let breadth = proxy::max_breadth(onward)
             .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 5393 §5", malformed.to_string()))?;
         let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
         let shares: Vec<u32> = proxy::shares(breadth.unwrap_or(proxy::DEFAULT_BREADTH), count)
@@ -112,9 +122,9 @@ impl User {
                 Rejection::new(Status::MAX_BREADTH_EXCEEDED, "RFC 5393 §5", narrow.to_string())
             })?
             .collect();
-        let called = onward.uri_text().to_owned();
+        let mut branches = Vec::with_capacity(group.len());
         for (target, share) in group.into_iter().zip(shares) {
-            let mut edit = proxy::forwarded(&onward);
+            let mut edit = proxy::forwarded(onward);
             edit.uri(&target.uri);
             for name in
                 [Name::PUserDatabase, Name::PServedUser, Name::PChargingFunctionAddresses, Name::Route]
@@ -124,57 +134,73 @@ impl User {
             for hop in &target.path {
                 edit.append(Name::Route, hop);
             }
-            edit.replace(Name::PCalledPartyId, format_args!("<{called}>"));
+            edit.replace(Name::PCalledPartyId, format_args!("<{}>", onward.uri_text()));
             if breadth.is_some() || count > 1 {
                 edit.replace(Name::MaxBreadth, share);
             }
-            self.record_route(&mut edit, &relay.request, key, step);
+            initial.record_route(&mut edit, step.policy);
+            branches.push((edit.finish(), target));
+        }
+        for (request, target) in branches {
             step.say(format!("{} to contact {}", relay.request.method(), target.uri));
-            relay.open(edit.finish(), Some(target.binding), target.flows, step);
+            relay.open(request, Some(target.binding), target.flows, step);
         }
         Ok(())
     }
 
     /// The contacts that the Request-URI means: all of the identity, or those of a GRUU (RFC 5627 §5).
-    fn candidates(
-        &self,
-        served: &Impu,
-        request: &Request,
-        step: &Step<'_>,
-    ) -> Result<Vec<Candidate>, Rejection> {
-        let not_found = |why: &'static str| Rejection::new(Status::NOT_FOUND, "RFC 5627 §5.4", why);
+    fn candidates(&self, served: &Impu, uri: &Uri, policy: &Policy) -> Result<Vec<Candidate>, Rejection> {
         let mut all = self.all_candidates(served);
-        let uri = request.uri();
-        if let Some(gr) = uri.param("gr") {
-            match gr.filter(|value| !value.is_empty()) {
-                Some(instance) => {
-                    let identity = Impu::of(uri);
-                    all.retain(|candidate| {
-                        let own = candidate.instance.as_deref().and_then(|id| gruu::public(&identity, id));
-                        own.is_some_and(|own| own.rsplit_once(";gr=").is_some_and(|(_, gr)| gr == instance))
-                    });
-                    if all.is_empty() {
-                        let why = "the instance of this GRUU has no contact";
-                        return Err(Rejection::new(Status::TEMPORARILY_UNAVAILABLE, "RFC 5627 §5.4", why));
-                    }
-                }
-                None => {
-                    let opened = uri.user().and_then(|user| step.policy.tokens.open(user));
-                    let Some((TokenKind::TemporaryGruu, _, discriminator)) = opened else {
-                        return Err(not_found("this temporary GRUU was never minted"));
-                    };
-                    let mut bindings = self.registration.bindings();
-                    let Some(binding) = bindings.find(|binding| gruu::belongs(discriminator, binding)) else {
-                        return Err(not_found("this temporary GRUU is not valid any more"));
-                    };
-                    all.retain(|candidate| {
-                        candidate.target.binding == binding.id
-                            || candidate.target.flows.iter().any(|flow| flow.binding == binding.id)
-                    });
-                }
-            }
+        let Some(gr) = uri.param("gr") else { return Ok(all) };
+        if let Some(instance) = gr.filter(|value| !value.is_empty()) {
+            let identity = Impu::of(uri);
+            all.retain(|candidate| {
+                let own = candidate.instance.as_deref().and_then(|id| gruu::public(&identity, id));
+                own.is_some_and(|own| own.rsplit_once(";gr=").is_some_and(|(_, gr)| gr == instance))
+            });
+            return Ok(all);
         }
+        let binding = self.behind_temporary_gruu(uri, policy).ok_or_else(|| {
+            Rejection::new(Status::NOT_FOUND, "RFC 5627 §5.4", "this temporary GRUU is not valid")
+        })?;
+        let id = binding.id;
+        all.retain(|candidate| {
+            candidate.target.binding == id || candidate.target.flows.iter().any(|flow| flow.binding == id)
+        });
         Ok(all)
+    }
+
+    /// The contact binding for which a temporary GRUU was minted, as long as it is valid.
+    fn behind_temporary_gruu(&self, uri: &Uri, policy: &Policy) -> Option<&ContactBinding> {
+        let (TokenKind::TemporaryGruu, owner, discriminator) = policy.tokens.open(uri.user()?)? else {
+            return None;
+        };
+        self.registration
+            .bindings()
+            .find(|binding| owner == self.impi && gruu::belongs(discriminator, binding))
+    }
+
+    /// The identity that a Request-URI means: itself, the telephone number in it, or that of a temporary GRUU. Where the user is
+    /// not known here, what says that it is a telephone number is known to the HSS as one.
+    pub(crate) fn identity_in(&self, uri: &Uri, policy: &Policy) -> Result<Impu, Rejection> {
+        let named = Impu::of(uri);
+        if self.registration.set_of(&named).is_some() {
+            return Ok(named);
+        }
+        if uri.param("gr").is_some_and(|gr| gr.is_none_or(str::is_empty)) {
+            let binding = self.behind_temporary_gruu(uri, policy);
+            let holds = |set: &&ImplicitRegistrationSet| {
+                binding.is_some_and(|binding| set.bindings.iter().any(|held| held.id == binding.id))
+            };
+            let set = self.registration.sets.iter().find(holds);
+            let identity = set.and_then(|set| set.profile.default_identity());
+            return identity.map(|identity| identity.impu.clone()).ok_or_else(|| {
+                Rejection::new(Status::NOT_FOUND, "RFC 5627 §5.4", "this temporary GRUU is not valid")
+            });
+        }
+        let is_phone = uri.param("user").flatten().is_some_and(|kind| kind.eq_ignore_ascii_case("phone"));
+        let known = |number: &Impu| is_phone || self.registration.set_of(number).is_some();
+        Ok(number_in(uri).filter(known).unwrap_or(named))
     }
 
     fn all_candidates(&self, served: &Impu) -> Vec<Candidate> {
@@ -203,16 +229,31 @@ impl User {
                     flows: Vec::new(),
                 },
                 params: address.params,
-                since: contact.expires_at,
+                // When it was registered, only its own user knows.
+                since: Timestamp::default(),
                 emergency: false,
             })
         });
         let mut all: Vec<Candidate> = own.chain(shared).collect();
-        // An emergency contact is for a call back, when there is no other.
-        if all.iter().any(|candidate| !candidate.emergency) {
+        // An emergency contact is for a call back, when there is no other. Barring does not matter for it.
+        if self.is_barred(served) {
+            all.retain(|candidate| candidate.emergency);
+        } else if all.iter().any(|candidate| !candidate.emergency) {
             all.retain(|candidate| !candidate.emergency);
         }
         one_flow_each(all)
+    }
+
+    fn is_barred(&self, impu: &Impu) -> bool {
+        let set = self.registration.set_of(impu);
+        set.and_then(|set| set.profile.identity(impu)).is_some_and(|identity| identity.barred)
+    }
+
+    /// TS 24.229 §5.4.8: whether no request reaches the identity: it is barred, and has no emergency contact to be called
+    /// back at.
+    pub(crate) fn is_out_of_reach(&self, impu: &Impu) -> bool {
+        let bindings = self.registration.set_of(impu).into_iter().flat_map(|set| &set.bindings);
+        self.is_barred(impu) && !bindings.into_iter().any(|binding| binding.emergency)
     }
 
     /// Whether a contact, own or a sibling's, is still bound.

@@ -65,6 +65,17 @@ impl User {
         }
     }
 
+    /// RFC 5626 §5.3: the edge says that a flow is gone; its binding ends as if its time were over.
+    pub(crate) fn flow_failed(&mut self, id: u64, step: &mut Step<'_>) {
+        let now = step.now();
+        let bindings = self.registration.sets.iter_mut().flat_map(|set| &mut set.bindings);
+        let flow = bindings.filter(|binding| binding.reg_id.is_some()).find(|binding| binding.id == id);
+        if let Some(flow) = flow {
+            flow.expires_at = now;
+            self.bindings_due(step);
+        }
+    }
+
     fn bindings_due(&mut self, step: &mut Step<'_>) {
         let now = step.now();
         if !self.registration.bindings().any(|binding| binding.expires_at <= now) {

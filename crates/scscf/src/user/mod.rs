@@ -1,6 +1,7 @@
 //! TS 24.229 §5.4 — one private user identity as a value, and the table of contents of its procedures.
 
 mod accept;
+mod asserted;
 mod authentication;
 mod chain;
 mod challenge;
@@ -297,7 +298,7 @@ impl User {
             && self.authentication.challenges.is_empty()
             && self.attempts.is_empty()
             && self.sessions.is_empty()
-            && self.relays.is_empty()
+            && self.relays.values().all(|relay| relay.lingers())
             && self.authentication.window_end().is_none()
     }
 }

@@ -1,5 +1,6 @@
 //! TS 24.229 §5.4.3.2 — requests initiated by the served user.
 
+use super::asserted::{assert_identity, claimed, preferred};
 use super::chain::{Initial, Stage};
 use super::entry::Entry;
 use super::relay::{Draft, Passage, Relay};
@@ -8,7 +9,6 @@ use super::{ImplicitRegistrationSet, Step, User};
 use crate::cx::ServerAssignmentType;
 use crate::event::CxPurpose;
 use crate::ifc::{Chain, SessionCase};
-use crate::profile::PublicIdentity;
 use crate::{Effect, Impu, Policy, Rejection};
 use sip::proxy;
 use sip::{ChargingVector, Method, Name, NameAddr, Request, RequestEdit, Scheme, Status, Uri};
@@ -37,7 +37,7 @@ impl User {
             Entry::Binding(binding) => self.originating(draft, binding, step),
             Entry::Originating => self.originating_for_server(draft, step),
             Entry::Chain(link) => self.resume_chain(draft, link, step),
-            Entry::Dialog(_) | Entry::Terminating => self.terminating(draft, step),
+            Entry::Dialog(_) | Entry::Release | Entry::Terminating => self.terminating(draft, step),
         }
     }
 
@@ -95,11 +95,12 @@ impl User {
             case: SessionCase::Originating,
             served: served_impu,
             binding: Some(binding),
+            recorded: None,
             onward: edit.finish(),
             timer,
             criteria,
             last: None,
-            returned: false,
+            depth: 0,
             stage: Stage::Onward,
         };
         self.begin(&draft, initial, step)
@@ -148,35 +149,18 @@ impl User {
             case,
             served: impu,
             binding: None,
+            recorded: None,
             onward: edit.finish(),
             timer,
             criteria: criteria.clone().unwrap_or_default(),
             last: None,
-            returned: false,
+            depth: 0,
             stage: Stage::Onward,
         };
         match criteria {
             Some(_) => self.begin(&draft, initial, step),
             None => self.ask_for_profile(&draft, initial, step),
         }
-    }
-
-    /// P-Served-User, else of the asserted identities the one that is known here.
-    fn served_by_server(&self, request: &Request) -> Result<Uri, Rejection> {
-        let named = request
-            .addresses(Name::PServedUser)
-            .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 5502 §6", malformed.to_string()))?;
-        if let Some(served) = named.into_iter().next() {
-            return Ok(served.uri);
-        }
-        let mut claimed = claimed(request)?;
-        let known = |uri: &Uri| self.registration.set_of(&Impu::of(uri)).is_some();
-        let at = claimed.iter().position(known).unwrap_or(0);
-        if claimed.is_empty() {
-            let why = "originating services are asked for, and nobody is named to be served";
-            return Err(Rejection::new(Status::BAD_REQUEST, CLAUSE, why));
-        }
-        Ok(claimed.swap_remove(at))
     }
 
     /// TS 29.228 §6.1.2: the profile of a user who is not registered.
@@ -193,7 +177,7 @@ impl User {
             self.unregistered_assignment(vec![served], ServerAssignmentType::UnregisteredUser, step);
         step.effect(Effect::CxRequest { purpose: CxPurpose::Profile(relay.id), request });
         step.say("asks the HSS for the profile of a user who is not registered");
-        self.keep_relay(relay);
+        self.keep_relay(relay, step);
         Ok(())
     }
 
@@ -230,7 +214,7 @@ impl User {
                 edit.replace(Name::PChargingVector, vector);
             }
         }
-        self.record_route(&mut edit, &relay.request, initial.key, step);
+        initial.record_route(&mut edit, step.policy);
         step.say(format!("{} onward to {}", relay.request.method(), initial.onward.uri_text()));
         relay.open(edit.finish(), None, Vec::new(), step);
         Ok(())
@@ -277,59 +261,6 @@ pub(crate) const fn keeps_session(key: u64) -> bool {
     key & 1 == 1
 }
 
-fn claimed(request: &Request) -> Result<Vec<Uri>, Rejection> {
-    let asserted = request
-        .addresses(Name::PAssertedIdentity)
-        .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 3325 §9.1", malformed.to_string()))?;
-    Ok(asserted.into_iter().map(|address| address.uri).collect())
-}
-
-/// Where nobody asserted an identity: that of P-Preferred-Identity or From if it is the user's, else the default one.
-fn preferred<'a>(request: &Request, set: &'a ImplicitRegistrationSet) -> Option<&'a PublicIdentity> {
-    let preferred = request.addresses(Name::PPreferredIdentity).ok().and_then(|all| all.into_iter().next());
-    let candidates = preferred.into_iter().chain([request.from()]).map(|address| Impu::of(&address.uri));
-    let usable = |impu: Impu| set.profile.identity(&impu).filter(|identity| !identity.barred);
-    candidates.filter_map(usable).next().or_else(|| set.profile.default_identity())
-}
-
-/// P-Asserted-Identity with the other form of the identity, SIP or tel, beside the one that was asserted (RFC 3325 §9.1).
-fn assert_identity(
-    edit: &mut RequestEdit,
-    claimed: &[Uri],
-    served: &PublicIdentity,
-    set: &ImplicitRegistrationSet,
-) {
-    if claimed.len() > 1 {
-        return;
-    }
-    if claimed.is_empty() {
-        edit.replace(Name::PAssertedIdentity, format_args!("<{}>", served.text));
-    }
-    if let Some(other) = other_form(served, set) {
-        edit.append(Name::PAssertedIdentity, format_args!("<{}>", other.text));
-    }
-}
-
-/// The identity of the other scheme that stands for the same user: with the same number if there is one.
-pub(crate) fn other_form<'a>(
-    served: &PublicIdentity,
-    set: &'a ImplicitRegistrationSet,
-) -> Option<&'a PublicIdentity> {
-    let is_tel = |identity: &PublicIdentity| identity.impu.as_str().starts_with("tel:");
-    let candidates = || {
-        set.unbarred().filter(|other| {
-            other.is_distinct() && is_tel(other) != is_tel(served) && other.alias_group == served.alias_group
-        })
-    };
-    let number = |identity: &PublicIdentity| {
-        let text = identity.impu.as_str();
-        let user = text.split_once(':').map_or(text, |(_, rest)| rest);
-        user.split('@').next().unwrap_or(user).to_owned()
-    };
-    let same = number(served);
-    candidates().find(|other| number(other) == same).or_else(|| candidates().next())
-}
-
 /// Where a request without Route goes.
 enum Onward {
     /// To what the Request-URI says.
@@ -342,6 +273,10 @@ enum Onward {
 
 /// TS 24.229 §5.4.3.2 step 10: a telephone number breaks out, or is sought in the home network.
 fn onward_of(uri: &Uri, policy: &Policy) -> Result<Onward, Rejection> {
+    if matches!(uri.scheme(), Scheme::Urn | Scheme::Other) {
+        let why = "no application server took it, and a Request-URI of this scheme leads nowhere";
+        return Err(Rejection::new(Status::UNSUPPORTED_URI_SCHEME, CLAUSE, why));
+    }
     if uri.scheme() != Scheme::Tel {
         let claims = uri.param("user").flatten().is_some_and(|kind| kind.eq_ignore_ascii_case("phone"));
         let is_number = || uri.user().is_some_and(is_number);

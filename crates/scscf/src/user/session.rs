@@ -3,116 +3,24 @@
 //! A record holds just what either side can be released by. It is saved when the session begins, when it is refreshed and when
 //! it ends.
 
+mod record;
+
+pub(crate) use record::ACK_WITHIN;
+pub use record::{Party, Session};
+
 use super::chain::{Initial, Stage};
 use super::entry::Entry;
 use super::originating::keeps_session;
 use super::relay::{Draft, Passage, Relay};
-use super::release::Release;
 use super::{Step, User};
 use crate::event::{SessionId, Side, Source};
-use crate::token::TokenKind;
-use crate::{Effect, Impu, Rejection, Span, Timestamp};
-use serde::{Deserialize, Serialize};
+use crate::{Effect, Rejection, Span, Timestamp};
+use record::contact;
 use sip::proxy::{self, BranchId};
 use sip::session_timer::{self, Asked, Outcome};
-use sip::{Contacts, Headers, Method, Name, NameAddr, Request, RequestEdit, Response, Status, Uri};
+use sip::{Method, Request, RequestEdit, Response, Status};
 
 const CLAUSE: &str = "TS 24.229 §5.4.6";
-/// 64*T1: an ACK that has not come by then does not come (RFC 3261 §17.2.1, Timer H).
-const ACK_WITHIN: Span = Span::seconds(32);
-/// A new owner of a user does not know the last CSeqs its former owner saw; it goes on well above them.
-const CSEQ_MARGIN: u32 = 1000;
-
-/// One session of the served user.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Session {
-    /// Identifier.
-    pub id: SessionId,
-    /// What its Record-Route holds.
-    pub key: u64,
-    /// The served user called, or was called.
-    pub originating: bool,
-    /// The identity that is served.
-    pub served: Impu,
-    /// The contact binding of the served user.
-    pub binding: Option<u64>,
-    /// Call-ID.
-    pub call_id: Box<str>,
-    /// Who sent the INVITE.
-    pub caller: Party,
-    /// Who answered it.
-    pub callee: Party,
-    /// When it was answered.
-    pub since: Timestamp,
-    /// The session timer (RFC 4028): its interval in seconds, and when it ends.
-    pub timer: Option<(u32, Timestamp)>,
-    /// It is being released.
-    pub release: Option<Release>,
-    /// The ACK is awaited until then; not known any more after a takeover.
-    #[serde(skip)]
-    pub ack_until: Option<Timestamp>,
-}
-
-/// One side of a session.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Party {
-    /// From or To with its tag.
-    pub address: NameAddr,
-    /// Its Contact.
-    pub target: Uri,
-    /// Route set from us to it.
-    pub routes: Vec<Box<str>>,
-    /// The highest CSeq it used, 0 if it sent no request.
-    pub cseq: u32,
-}
-
-impl Session {
-    pub(crate) const fn party(&self, side: Side) -> &Party {
-        match side {
-            Side::Caller => &self.caller,
-            Side::Callee => &self.callee,
-        }
-    }
-
-    pub(crate) const fn party_mut(&mut self, side: Side) -> &mut Party {
-        match side {
-            Side::Caller => &mut self.caller,
-            Side::Callee => &mut self.callee,
-        }
-    }
-
-    /// The side that sent a request of this dialog.
-    fn sender(&self, request: &Request) -> Option<Side> {
-        if request.call_id() != &*self.call_id {
-            return None;
-        }
-        let (from, to) = (request.from_tag().unwrap_or(""), request.to_tag().unwrap_or(""));
-        let (caller, callee) =
-            (self.caller.address.tag().unwrap_or(""), self.callee.address.tag().unwrap_or(""));
-        if from == caller && to == callee {
-            Some(Side::Caller)
-        } else if from == callee && to == caller {
-            Some(Side::Callee)
-        } else {
-            None
-        }
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Timestamp> {
-        match &self.release {
-            Some(release) => release.deadline(self.ack_until),
-            None => self.timer.map(|(_, ends)| ends),
-        }
-    }
-
-    /// A takeover: what the former owner saw since the last save is not known.
-    pub(crate) const fn resumed(&mut self) {
-        self.caller.cseq =
-            if self.caller.cseq == 0 { 0 } else { self.caller.cseq.saturating_add(CSEQ_MARGIN) };
-        self.callee.cseq =
-            if self.callee.cseq == 0 { 0 } else { self.callee.cseq.saturating_add(CSEQ_MARGIN) };
-    }
-}
 
 impl User {
     /// Sessions that are being set up.
@@ -125,9 +33,9 @@ impl User {
         let early = || self.relays.values().filter_map(|relay| Some((&**relay, relay.early()?)));
         early().filter(move |(relay, initial)| {
             let before = |(other, further): (&Relay, &Initial)| {
-                further.key == initial.key && (further.returned, other.id) < (initial.returned, relay.id)
+                further.key == initial.key && (further.depth, other.id) < (initial.depth, relay.id)
             };
-            !initial.returned || !early().any(before)
+            initial.depth == 0 || !early().any(before)
         })
     }
 
@@ -141,17 +49,11 @@ impl User {
     ) {
         let Passage::Initial(initial) = &relay.passage else { return };
         let interval = run_timer(response, &initial.timer);
-        if !initial.is_terminating() && self.has_outer_passage(relay, initial.key) {
+        if !initial.is_terminating() && self.has_outer_passage(relay) {
             return;
         }
         let Some(mut session) = self.session_of(relay, branch, response, step) else { return };
-        let same = |held: &Session| {
-            held.key == session.key
-                && held.call_id == session.call_id
-                && held.caller.address.tag() == session.caller.address.tag()
-                && held.callee.address.tag() == session.callee.address.tag()
-        };
-        if self.sessions.iter().any(same) {
+        if self.sessions.iter().any(|held| held.is_same(&session)) {
             return;
         }
         session.timer = timer(interval, step.now());
@@ -160,71 +62,14 @@ impl User {
         self.sessions.push(session);
     }
 
-    /// The record of the dialog that `response` makes.
-    pub(crate) fn session_of(
-        &self,
-        relay: &Relay,
-        branch: BranchId,
-        response: &Response,
-        step: &mut Step<'_>,
-    ) -> Option<Session> {
-        let Passage::Initial(initial) = &relay.passage else { return None };
-        let request = &relay.request;
-        let originating = !initial.is_terminating();
-        let token = step.policy.tokens.mint(TokenKind::RecordRoute, &self.impi, initial.key);
-        let recorded = response.addresses(Name::RecordRoute).unwrap_or_default();
-        let is_own = |address: &NameAddr| address.uri.user() == Some(&token);
-        // Nearest to the served user: behind all application servers, whose passages stand between the two.
-        let own = match originating {
-            true => recorded.iter().rposition(is_own),
-            false => recorded.iter().position(is_own),
-        };
-        let text = |address: &NameAddr| -> Box<str> { address.to_string().into() };
-        let (to_callee, to_caller) = match own {
-            Some(at) => (
-                recorded[..at].iter().rev().map(text).collect(),
-                recorded[at + 1..].iter().map(text).collect(),
-            ),
-            None => (
-                Vec::new(),
-                request.addresses(Name::RecordRoute).unwrap_or_default().iter().map(text).collect(),
-            ),
-        };
-        let known = relay.branches.iter().find(|known| known.id == branch);
-        let binding = initial.binding.or_else(|| known.and_then(|branch| branch.binding));
-        Some(Session {
-            id: SessionId(step.mint()),
-            key: initial.key,
-            originating,
-            served: initial.served.clone(),
-            binding,
-            call_id: request.call_id().into(),
-            caller: Party {
-                address: request.from(),
-                target: contact(request).unwrap_or_else(|| request.from().uri),
-                routes: to_caller,
-                cseq: request.cseq().number,
-            },
-            callee: Party {
-                address: response.to(),
-                target: contact(response).unwrap_or_else(|| request.uri().clone()),
-                routes: to_callee,
-                cseq: 0,
-            },
-            since: step.now(),
-            timer: None,
-            release: None,
-            ack_until: Some(step.now() + ACK_WITHIN),
-        })
-    }
-
     /// A passage nearer to the caller, of the same dialog, is on its way too: it sees the whole chain of servers.
-    fn has_outer_passage(&self, inner: &Relay, key: u64) -> bool {
+    fn has_outer_passage(&self, inner: &Relay) -> bool {
+        let Passage::Initial(passage) = &inner.passage else { return false };
         self.relays.values().any(|outer| match &outer.passage {
             Passage::Initial(initial) => {
-                initial.key == key
+                initial.key == passage.key
+                    && initial.depth < passage.depth
                     && matches!(initial.stage, Stage::Server(_))
-                    && outer.id != inner.id
                     && outer.request.call_id() == inner.request.call_id()
                     && outer.request.from_tag() == inner.request.from_tag()
             }
@@ -239,50 +84,85 @@ impl User {
         entry: &Entry,
         step: &mut Step<'_>,
     ) -> Result<(), Rejection> {
-        let key = match entry {
-            Entry::Dialog(key) => *key,
-            Entry::Binding(_) | Entry::Originating | Entry::Chain(_) | Entry::Terminating => {
+        let held = match entry {
+            Entry::Dialog(key) => self.held(*key, &draft.request)?,
+            // Our own BYE passes here once more, on its way through the servers.
+            Entry::Release if *draft.request.method() == Method::Bye => None,
+            Entry::Release
+            | Entry::Binding(_)
+            | Entry::Originating
+            | Entry::Chain(_)
+            | Entry::Terminating => {
                 let why = "the dialog does not pass this S-CSCF";
                 return Err(Rejection::new(Status::FORBIDDEN, "TS 24.229 §5.4.3.1", why));
             }
         };
-        let session = match self.session_in(key, &draft.request) {
-            Some((index, from)) => {
-                if let Some(done) = self.while_releasing(index, from, &draft, step) {
-                    return done;
-                }
-                let number = draft.request.cseq().number;
-                let session = &mut self.sessions[index];
-                let party = session.party_mut(from);
-                party.cseq = party.cseq.max(number);
-                Some((session.id, from))
-            }
-            None if keeps_session(key) && !self.is_early(key) => {
-                // TS 24.229 §5.4.5.1.2: released, or never known.
-                let why = "the session has ended";
-                return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
-            }
-            None => None,
-        };
+        if let Some((id, from)) = held
+            && self.is_releasing(id)
+        {
+            return self.while_releasing(id, from, &draft, step);
+        }
         let mut edit = proxy::forwarded(&draft.onward);
         let timer = ask_for_timer(&mut edit, &draft.request, step)?;
-        let mut relay = self.begin_relay(&draft, Passage::Dialog { session, timer }, step);
+        let mut relay = self.begin_relay(&draft, Passage::Dialog { session: held, timer }, step);
         step.say(format!("{} in a dialog", draft.request.method()));
         relay.open(edit.finish(), None, Vec::new(), step);
-        self.keep_relay(relay);
+        self.keep_relay(relay, step);
         Ok(())
     }
 
-    fn session_in(&self, key: u64, request: &Request) -> Option<(usize, Side)> {
-        let held = self.sessions.iter().enumerate().filter(|(_, session)| session.key == key);
-        held.filter_map(|(index, session)| Some((index, session.sender(request)?))).next()
+    /// The session that a request belongs to, if one is kept, and the side that sent it.
+    fn held(&mut self, key: u64, request: &Request) -> Result<Option<(SessionId, Side)>, Rejection> {
+        let number = request.cseq().number;
+        if let Some((id, from)) = self.session_in(key, request) {
+            if let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) {
+                let party = session.party_mut(from);
+                party.cseq = party.cseq.max(number);
+            }
+            return Ok(Some((id, from)));
+        }
+        if keeps_session(key) && !self.is_early(key, request) {
+            // TS 24.229 §5.4.5.1.2: released, or never known.
+            let why = "the session has ended";
+            return Err(Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, CLAUSE, why));
+        }
+        self.count_early(key, request);
+        Ok(None)
     }
 
-    fn is_early(&self, key: u64) -> bool {
-        self.relays.values().any(|relay| match &relay.passage {
-            Passage::Initial(initial) => initial.key == key,
-            Passage::Dialog { .. } => false,
-        })
+    /// Requests in a dialog whose INVITE has no final response count too: what ends the session has a higher CSeq.
+    fn count_early(&mut self, key: u64, request: &Request) {
+        for relay in self.relays.values_mut() {
+            let Passage::Initial(initial) = &relay.passage else { continue };
+            if initial.key == key && relay.request.call_id() == request.call_id() {
+                let number = request.cseq().number;
+                let used = match request.from_tag() == relay.request.from_tag() {
+                    true => &mut relay.used.0,
+                    false => &mut relay.used.1,
+                };
+                *used = number.max(*used);
+            }
+        }
+    }
+
+    fn is_releasing(&self, id: SessionId) -> bool {
+        self.sessions.iter().any(|session| session.id == id && session.release.is_some())
+    }
+
+    fn session_in(&self, key: u64, request: &Request) -> Option<(SessionId, Side)> {
+        let mut held = self.sessions.iter().filter(|session| session.key == key);
+        held.find_map(|session| Some((session.id, session.sender(request)?)))
+    }
+
+    /// Whether a request belongs to a dialog of an INVITE without final response. One that had a 2xx has a session, or had one.
+    fn is_early(&self, key: u64, request: &Request) -> bool {
+        let passages = || {
+            self.relays.values().filter(|relay| match &relay.passage {
+                Passage::Initial(initial) => initial.key == key,
+                Passage::Dialog { .. } => false,
+            })
+        };
+        passages().any(|relay| relay.early().is_some()) && !passages().any(|relay| relay.made_dialog(request))
     }
 
     /// A 2xx in a dialog: target and timer are refreshed, or the session is over.
@@ -294,23 +174,24 @@ impl User {
         step: &mut Step<'_>,
     ) {
         let Some((id, from)) = session else { return };
-        match relay.request.method() {
-            Method::Bye => self.session_over(id, "BYE", step),
-            Method::Invite | Method::Update => {
-                let Passage::Dialog { timer: asked, .. } = &relay.passage else { return };
-                let interval = run_timer(response, asked);
-                let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) else { return };
-                if let Some(target) = contact(&relay.request) {
-                    session.party_mut(from).target = target;
-                }
-                if let Some(target) = contact(response) {
-                    session.party_mut(from.other()).target = target;
-                }
-                session.timer = timer(interval, step.now());
-                step.changed();
-            }
-            _ => {}
+        let method = relay.request.method();
+        if *method == Method::Bye {
+            return self.session_over(id, "BYE", step);
         }
+        if !matches!(method, Method::Invite | Method::Update) {
+            return;
+        }
+        let Passage::Dialog { timer: asked, .. } = &relay.passage else { return };
+        let interval = run_timer(response, asked);
+        let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) else { return };
+        if let Some(target) = contact(&relay.request) {
+            session.party_mut(from).target = target;
+        }
+        if let Some(target) = contact(response) {
+            session.party_mut(from.other()).target = target;
+        }
+        session.timer = timer(interval, step.now());
+        step.changed();
     }
 
     /// A final response in a dialog that is no 2xx. A session whose BYE was refused is over all the same (RFC 3261 §15.1.1).
@@ -356,9 +237,12 @@ impl User {
         }
         step.say("ACK");
         step.effect(Effect::Pass { request: proxy::forwarded(&onward).finish() });
-        if let Some((index, Side::Caller)) = found {
-            self.sessions[index].ack_until = None;
-            self.release_waiting(index, step);
+        if let Some((id, Side::Caller)) = found
+            && let Some(session) = self.sessions.iter_mut().find(|session| session.id == id)
+        {
+            session.ack_until = None;
+            // The caller of a session that is being released can be told now.
+            self.release_legs(id, step);
         }
     }
 
@@ -378,14 +262,6 @@ impl User {
             step.say("a session was not refreshed in time");
         }
         self.releases_due(step);
-    }
-}
-
-/// The one Contact of a message.
-pub(crate) fn contact(message: &Headers) -> Option<Uri> {
-    match message.contacts() {
-        Ok(Contacts::List(contacts)) if contacts.len() == 1 => contacts.into_iter().next().map(|one| one.uri),
-        Ok(_) | Err(_) => None,
     }
 }
 

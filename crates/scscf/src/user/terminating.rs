@@ -2,16 +2,15 @@
 
 use super::chain::{Initial, Stage};
 use super::originating::passage_key;
-use super::relay::{Draft, Passage};
+use super::relay::{Answered, Draft, Passage};
 use super::session::ask_for_timer;
 use super::{ImplicitRegistrationSet, Step, User};
 use crate::cx::{Answer, Failure, ResultCode, ServerAssignmentAnswer, ServerAssignmentType};
 use crate::event::RelayId;
 use crate::ifc::{Chain, SessionCase};
 use crate::profile::Subscription;
-use crate::token::TokenKind;
 use crate::{Impu, Rejection};
-use sip::{Name, Request, Status, Uri};
+use sip::{Name, Status, Uri};
 use std::sync::Arc;
 
 const CLAUSE: &str = "TS 24.229 §5.4.3.3";
@@ -19,10 +18,10 @@ const CLAUSE: &str = "TS 24.229 §5.4.3.3";
 impl User {
     /// A request for the identity in the Request-URI.
     pub(crate) fn terminating(&mut self, draft: Draft, step: &mut Step<'_>) -> Result<(), Rejection> {
-        let served = self.served_in(&draft.request, step);
+        let served = self.identity_in(draft.onward.uri(), step.policy)?;
         let set = self.registration.set_of(&served);
         // 1) a barred identity is not reached, and nobody learns that it exists
-        if set.and_then(|set| set.profile.identity(&served)).is_some_and(|identity| identity.barred) {
+        if self.is_out_of_reach(&served) {
             return Err(Rejection::new(Status::NOT_FOUND, CLAUSE, "the identity cannot be called"));
         }
         let registered = set.is_some_and(|set| !set.bindings.is_empty())
@@ -43,11 +42,12 @@ impl User {
             },
             served,
             binding: None,
+            recorded: None,
             onward: edit.finish(),
             timer,
             criteria: criteria.clone().unwrap_or_default(),
             last: None,
-            returned: false,
+            depth: 0,
             stage: Stage::Onward,
         };
         match criteria {
@@ -55,26 +55,6 @@ impl User {
             // 2) not registered here: the HSS knows the services
             None => self.ask_for_profile(&draft, initial, step),
         }
-    }
-
-    /// The identity that the Request-URI means: itself, the telephone number in it, or that of a temporary GRUU.
-    fn served_in(&self, request: &Request, step: &Step<'_>) -> Impu {
-        let uri = request.uri();
-        let named = Impu::of(uri);
-        if self.registration.set_of(&named).is_some() {
-            return named;
-        }
-        let opened = uri.user().and_then(|user| step.policy.tokens.open(user));
-        if let Some((TokenKind::TemporaryGruu, _, discriminator)) = opened {
-            let owner =
-                self.registration.sets.iter().find(|set| {
-                    set.bindings.iter().any(|binding| crate::gruu::belongs(discriminator, binding))
-                });
-            if let Some(identity) = owner.and_then(|set| set.profile.default_identity()) {
-                return identity.impu.clone();
-            }
-        }
-        number_in(uri).filter(|number| self.registration.set_of(number).is_some()).unwrap_or(named)
     }
 
     /// The HSS delivered the profile of a user who is not registered, or did not.
@@ -89,7 +69,7 @@ impl User {
             }
         };
         let Passage::Initial(initial) = &mut relay.passage else { return };
-        if relay.cancelled || relay.answered {
+        if relay.ending.is_some() || relay.answered != Answered::No {
             return;
         }
         let served = initial.served.clone();
@@ -121,7 +101,7 @@ impl User {
         if let Err(rejection) = outcome {
             self.refuse_relay(&mut relay, rejection, step);
         }
-        self.keep_relay(relay);
+        self.keep_relay(relay, step);
     }
 
     /// TS 29.228 §6.1.2: the profile is kept for services to the unregistered user, by the private identity it belongs to.

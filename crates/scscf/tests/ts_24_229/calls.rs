@@ -17,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 pub const BOB: &str = "sip:bob@b.example";
 pub const AT_HOME: &str = "sip:bob@ims.mnc001.mcc001.3gppnetwork.org";
 pub const P_CSCF: &str = "<sip:mo@pcscf.example;lr>";
+pub const TERM_P_CSCF: &str = "<sip:term@pcscf.example;lr>";
 pub const B_PROXY: &str = "<sip:proxy.b.example;lr>";
 pub const AS1: &str = "sip:as1.example";
 pub const AS2: &str = "sip:as2.example";
@@ -191,6 +192,12 @@ impl Hop {
         self.request.get(name).map(|value| value.into_owned())
     }
 
+    /// Host of the topmost Route.
+    pub fn next_host(&self) -> String {
+        let route = self.request.addresses(Name::Route).unwrap().into_iter().next();
+        route.map_or_else(String::new, |route| route.uri.host().to_owned())
+    }
+
     /// The application server at `server` passes it on: without its own Route, with its own Record-Route.
     pub fn through(&self, server: &str) -> Request {
         let mut edit = self.request.edit();
@@ -243,7 +250,7 @@ impl Answer {
         Self {
             tag: "near".to_owned(),
             contact: CONTACT.to_owned(),
-            record_route: Some("<sip:term@pcscf.example;lr>".to_owned()),
+            record_route: Some(TERM_P_CSCF.to_owned()),
             ..Self::of(status)
         }
     }
@@ -283,6 +290,23 @@ impl Answer {
     }
 }
 
+/// A request that every application server passed on: the transactions of its passages and where each of them led.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    pub txs: Vec<ServerTx>,
+    pub hops: Vec<Hop>,
+}
+
+impl Chain {
+    pub fn last(&self) -> &Hop {
+        self.hops.last().unwrap()
+    }
+
+    pub fn servers(&self) -> Vec<String> {
+        self.hops.iter().map(Hop::next_host).collect()
+    }
+}
+
 /// A BYE of ours.
 #[derive(Clone, Debug)]
 pub struct Bye {
@@ -317,9 +341,11 @@ impl Call {
             remote_cseq: arrived.cseq().number,
         };
         for dialog in [&mut caller, &mut callee] {
-            dialog
-                .routes
-                .retain(|route| ![P_CSCF, B_PROXY, "<sip:term@pcscf.example;lr>"].contains(&&**route));
+            // The proxy before each side has taken itself off what reaches us.
+            let proxies = [P_CSCF, B_PROXY, TERM_P_CSCF];
+            if dialog.routes.first().is_some_and(|first| proxies.contains(&&**first)) {
+                dialog.routes.remove(0);
+            }
         }
         Self { invite: invite.clone(), arrived: arrived.clone(), ok: ok.clone(), caller, callee, branch: 0 }
     }
@@ -462,6 +488,32 @@ impl Stage {
         self.step(Event::Reply { to, reply: Reply::Response(response) });
     }
 
+    /// A request arrives, and servers named `as...` pass it on until one goes elsewhere.
+    pub fn by_all_servers(&mut self, request: Request) -> Chain {
+        let mut chain = Chain { txs: vec![self.arrive(request)], hops: Vec::new() };
+        loop {
+            let hop = self.hop();
+            let server = hop.next_host();
+            chain.hops.push(hop.clone());
+            if !server.starts_with("as") {
+                return chain;
+            }
+            chain.txs.push(self.arrive(hop.through(&format!("sip:{server}"))));
+        }
+    }
+
+    /// The far end of a chain answers, and the servers pass it back.
+    pub fn hear_along(&mut self, chain: &Chain, answer: &Answer) -> Response {
+        let answered = self.hear(chain.last(), answer);
+        // What left by the passage behind a server came to that server by the passage before it.
+        for (tx, hop) in chain.txs.iter().skip(1).zip(&chain.hops).rev().collect::<Vec<_>>() {
+            if let Some(response) = self.responses(*tx).last() {
+                self.hear_through(hop, response);
+            }
+        }
+        answered
+    }
+
     /// A response that an application server has from beyond: it takes its own Via off and passes it back.
     pub fn hear_through(&mut self, hop: &Hop, response: &Response) {
         let mut edit = response.edit();
@@ -530,6 +582,35 @@ impl Stage {
         let user: User = rmp_serde::from_slice(&record).unwrap();
         self.user = user;
         self.step(Event::Resumed);
+    }
+
+    /// Alice calls Bob by all her servers, which pass everything on.
+    pub fn calls_by_servers(&mut self) -> Call {
+        let invite = outgoing(self, "INVITE", BOB).build();
+        self.set_up_by_servers(&invite, &Answer::of(200))
+    }
+
+    /// Bob calls Alice by all her servers, which pass everything on.
+    pub fn is_called_by_servers(&mut self) -> Call {
+        let invite = incoming("INVITE", ALICE).build();
+        self.set_up_by_servers(&invite, &Answer::of_alice(200))
+    }
+
+    fn set_up_by_servers(&mut self, invite: &Request, answer: &Answer) -> Call {
+        let chain = self.by_all_servers(invite.clone());
+        let answered = self.hear_along(&chain, answer);
+        let ok = self.last_word(chain.txs[0]);
+        let mut call = Call::new(invite, &chain.last().request, &answered, &ok);
+        let mut ack = call.ack();
+        for _ in &chain.hops {
+            self.ack(ack);
+            let passed = self.passed();
+            assert_eq!(passed.len(), 1, "{}", self.summary);
+            let mut edit = passed[0].edit();
+            edit.remove_top_value(Name::Route);
+            ack = edit.finish();
+        }
+        call
     }
 
     /// Alice calls Bob, who answers, and the ACK passes.

@@ -250,7 +250,6 @@ fn a_strict_router_before_us_is_understood() {
     let own = bye.addresses(Name::Route).unwrap()[0].uri.clone();
     let mut edit = bye.edit();
     edit.remove_top_value(Name::Route);
-    edit.append(Name::Route, B_PROXY);
     edit.append(Name::Route, format_args!("<{}>", bye.uri()));
     edit.uri(&own);
     stage.arrive(edit.finish());

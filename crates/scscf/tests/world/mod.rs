@@ -4,8 +4,10 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+mod calls;
 mod parties;
 
+pub use calls::*;
 pub use parties::*;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -86,6 +88,7 @@ pub struct World {
     pub sent: Vec<Sent>,
     /// Effects in order, as a ladder shows them.
     pub arrows: Vec<String>,
+    pub calls: Calls,
     pub told: Vec<Told>,
     pub demand_answers: Vec<cx::DemandAnswer>,
     pub siblings_told: Vec<Vec<scscf::SharedContact>>,
@@ -122,6 +125,7 @@ impl World {
             open: BTreeSet::new(),
             sent: Vec::new(),
             arrows: Vec::new(),
+            calls: Calls::default(),
             told: Vec::new(),
             demand_answers: Vec::new(),
             siblings_told: Vec::new(),
@@ -208,6 +212,7 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
+            Effect::Respond { tx, response } if self.responded(tx.0, &response) => {}
             Effect::Respond { tx, response } => {
                 assert!(self.open.remove(&tx.0), "an answer nobody awaits: {response:?}");
                 let to = self.name_of(response.call_id());
@@ -233,9 +238,7 @@ impl World {
                 self.told.push(told);
             }
             Effect::TellSiblings { contacts, .. } => self.siblings_told.push(contacts),
-            Effect::Relay { .. } | Effect::Cancel { .. } | Effect::Pass { .. } => {
-                panic!("nobody calls in this world: {effect:?}")
-            }
+            Effect::Relay { .. } | Effect::Cancel { .. } | Effect::Pass { .. } => self.forward(effect),
         }
     }
 
@@ -243,7 +246,12 @@ impl World {
     fn listen(&mut self, request: &Request, purpose: Purpose) {
         let to = self.name_of(request.call_id());
         match purpose {
-            Purpose::Relay(..) | Purpose::Release(..) => panic!("nobody calls in this world"),
+            Purpose::Relay(..) => panic!("what is forwarded is no request of the user's own"),
+            Purpose::Release(..) => {
+                let to = next_of(request).unwrap_or_else(|| whose(request.uri_text()));
+                let why = words(request.get(Name::Reason).as_deref());
+                self.arrows.push(format!("{to} BYE{why}"));
+            }
             Purpose::Refer => {
                 let to =
                     self.names.get(request.uri_text()).cloned().unwrap_or_else(|| request.uri_text().into());

@@ -157,6 +157,14 @@ impl Context {
         })
     }
 
+    /// The response a branch ended with, if somebody sent one and it is no 2xx.
+    pub fn refused_with(&self, branch: BranchId) -> Option<&Response> {
+        self.branches.iter().find(|known| known.id == branch).and_then(|branch| match &branch.state {
+            State::Kept(Final::Sent(response)) => Some(response),
+            State::Kept(Final::Nobodys(_)) | State::Unanswered | State::Over => None,
+        })
+    }
+
     /// Drops a branch and what it answered; whatever still comes of it is absorbed.
     pub fn forget(&mut self, branch: BranchId) {
         self.branches.retain(|known| known.id != branch);

@@ -99,9 +99,7 @@ impl Leg {
         let Some(request) = self.callee().map(|invited| invited.asked.request.clone()) else { return };
         self.note(CallEvent::Called);
         self.updates = request.lists("Allow", "UPDATE");
-        if let Some(route) = self.strange_route(&request) {
-            self.fault(Fault::Route { method: "INVITE".into(), route });
-        }
+        self.look_at_the_way(&request);
         let unable: Vec<String> = request
             .elements("Require")
             .into_iter()
@@ -280,6 +278,7 @@ impl Leg {
             return;
         }
         self.noted(ack, 0);
+        self.look_at_the_way(ack);
         self.reinvited.retain(|(_, waiting)| *waiting != cseq);
         if self.state() != State::Answered {
             return;

@@ -242,7 +242,7 @@ impl Leg {
         match status {
             200..=299 => self.accepted(branch, response, status),
             422 if self.longer(response) => self.invite(),
-            _ => self.refused(status),
+            _ => self.refused(response, status),
         }
     }
 
@@ -258,8 +258,8 @@ impl Leg {
         longer
     }
 
-    fn refused(&mut self, status: u16) {
-        self.settled(status);
+    fn refused(&mut self, response: &Incoming, status: u16) {
+        self.settled_by(response);
         let Some(inviting) = self.inviting() else { return };
         let cancelled = inviting.cancelled && status == 487;
         if let Some(given_up) = inviting.given_up.take() {
@@ -298,7 +298,7 @@ impl Leg {
         }
         self.dialog = dialog;
         self.updates = response.lists("Allow", "UPDATE");
-        self.settled(status);
+        self.settled_by(response);
         self.note(CallEvent::Established);
         self.time(SessionTimer::of_response(response));
         let Some(inviting) = self.inviting() else { return };

@@ -6,7 +6,7 @@ use super::{
         asked::Asked,
         message::{Draft, Incoming},
     },
-    CallEvent, End, Fault, Received, Record, State,
+    CallEvent, End, Fault, Headers, Received, Record, State,
     callee::Invited,
     caller::Inviting,
     dialog::Dialog,
@@ -248,12 +248,20 @@ impl Leg {
     pub(super) fn noted(&self, request: &Incoming, status: u16) {
         let method = request.method().map(|method| method.to_string()).unwrap_or_default();
         let reason = Some(request.value("Reason")).filter(|reason| !reason.is_empty());
-        self.note(CallEvent::Received(Received { method, cseq: request.cseq(), reason, status }));
+        let (uri, headers) = (request.uri().to_owned(), Headers(request.lines()));
+        let cseq = request.cseq();
+        self.note(CallEvent::Received(Received { method, cseq, reason, status, uri, headers }));
     }
 
     /// The final response to the INVITE, sent or received.
     pub(super) fn settled(&self, status: u16) {
         self.record.send_modify(|record| record.status = Some(status));
+    }
+
+    /// The same, with what was in it.
+    pub(super) fn settled_by(&self, response: &Incoming) {
+        self.settled(response.status().unwrap_or(0));
+        self.record.send_modify(|record| record.answer = Headers(response.lines()));
     }
 
     /// It is over, unless it was already.
@@ -263,6 +271,13 @@ impl Leg {
         }
         self.agenda.clear();
         self.note(CallEvent::Ended(end));
+        // What had to wait for something else will not be sent any more.
+        let (sent, unsent): (HashMap<_, _>, HashMap<_, _>) =
+            self.waiting.drain().partition(|(purpose, _)| self.outstanding.contains(purpose));
+        self.waiting = sent;
+        for done in unsent.into_values() {
+            let _ = done.send(Err(Error::NotNow(State::Ended)));
+        }
         let linger = self.ue.config.timers.longest();
         self.later(linger, Due::Forget);
     }

@@ -10,7 +10,7 @@ mod record;
 mod session_timer;
 mod within;
 
-pub use record::{CallEvent, End, Fault, Received, Record, State};
+pub use record::{CallEvent, End, Fault, Headers, Received, Record, State};
 
 pub(super) use leg::Input;
 pub(super) use legs::Legs;
@@ -150,7 +150,8 @@ impl Call {
         self.order(Wish::Cancel).await
     }
 
-    /// Sends BYE, whatever the state allows otherwise; the status of its answer.
+    /// Sends BYE, as soon as that is allowed; a call that is not answered yet is cancelled, or rejected with 480. The status
+    /// of the answer to BYE, or of the INVITE.
     pub async fn hang_up(&self) -> Result<u16, Error> {
         self.order(Wish::HangUp(None)).await
     }

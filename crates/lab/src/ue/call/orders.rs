@@ -40,11 +40,11 @@ impl Leg {
                     self.bye_wanted = Some(reason);
                     self.waiting.insert(Purpose::Bye, done);
                 }
-                (State::Established, _) if !self.outstanding.contains(&Purpose::Bye) => {
+                (State::Established, _) => {
                     self.waiting.insert(Purpose::Bye, done);
                     self.bye(reason);
                 }
-                _ => refuse(done, state),
+                (State::Ended, _) => refuse(done, state),
             },
             Wish::Reinvite if self.is_free(Purpose::Reinvite) => {
                 self.waiting.insert(Purpose::Reinvite, done);

@@ -165,6 +165,24 @@ pub struct Received {
     pub reason: Option<String>,
     /// What was said to it; 0 for an ACK.
     pub status: u16,
+    /// Request-URI.
+    #[serde(skip)]
+    pub uri: String,
+    /// Header lines, in order.
+    #[serde(skip)]
+    pub headers: Headers,
+}
+
+/// Header lines of a message, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(pub(super) Vec<(String, String)>);
+
+impl Headers {
+    /// Values of the lines of that name.
+    pub fn of(&self, name: &str) -> Vec<&str> {
+        let named = self.0.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str()).collect()
+    }
 }
 
 /// One thing that happened to a call.
@@ -235,6 +253,9 @@ pub struct Record {
     pub state: State,
     /// Status code of the final response to the INVITE, received or sent.
     pub status: Option<u16>,
+    /// Header lines of that response, if it was received.
+    #[serde(skip)]
+    pub answer: Headers,
     /// Provisional responses other than 100, in order.
     pub provisional: Vec<u16>,
     /// Requests that came, CANCEL and ACK among them, in order.
@@ -297,8 +318,15 @@ mod tests {
     #[test]
     fn a_record_is_what_was_noted_and_stays_within_bounds() {
         let mut record = Record::default();
-        let bye =
-            Received { method: "BYE".into(), cseq: 2, reason: Some("SIP;cause=480".into()), status: 200 };
+        let bye = Received {
+            method: "BYE".into(),
+            cseq: 2,
+            reason: Some("SIP;cause=480".into()),
+            status: 200,
+            uri: String::new(),
+            headers: Headers(vec![("Reason".into(), "SIP;cause=480".into())]),
+        };
+        assert_eq!((bye.headers.of("reason"), bye.headers.of("To").len()), (vec!["SIP;cause=480"], 0));
         for event in
             [CallEvent::Calling, CallEvent::Ringing { status: 180, reliable: false }, CallEvent::Established]
         {

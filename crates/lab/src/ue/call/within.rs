@@ -52,12 +52,7 @@ impl Leg {
             self.fault(Fault::CseqOrder { method: name, got: request.cseq(), after });
             return self.answer(asked, 500);
         }
-        if request.uri() != self.ue.contact() {
-            self.fault(Fault::Target { method: name.clone(), uri: request.uri().to_owned() });
-        }
-        if let Some(route) = self.strange_route(request) {
-            self.fault(Fault::Route { method: name, route });
-        }
+        self.look_at_the_way(request);
         match method {
             Method::Bye => self.released(asked),
             Method::Invite => self.reinvited(asked),
@@ -99,12 +94,18 @@ impl Leg {
         }
     }
 
-    /// The topmost Route, if a request did not come by the way that this UE's P-CSCF gave.
-    pub(super) fn strange_route(&self, request: &Incoming) -> Option<String> {
-        let initial = request.tag("To").is_empty();
-        let given = if initial { self.ue.is_registered() } else { self.ue.config.record_route };
-        let first = request.elements("Route").into_iter().next().unwrap_or_default();
-        (given && text::uri(&first) != self.ue.path()).then_some(first)
+    /// A request comes to the contact given, by the way that this UE's P-CSCF gave; the first one, if the UE is registered.
+    pub(super) fn look_at_the_way(&self, request: &Incoming) {
+        let method = request.method().map(|method| method.to_string()).unwrap_or_default();
+        let (initial, registered) = (request.tag("To").is_empty(), self.ue.is_registered());
+        if request.uri() != self.ue.contact() && (registered || !initial) {
+            self.fault(Fault::Target { method: method.clone(), uri: request.uri().to_owned() });
+        }
+        let route = request.elements("Route").into_iter().next().unwrap_or_default();
+        let given = if initial { registered } else { self.ue.config.record_route };
+        if given && text::uri(&route) != self.ue.path() {
+            self.fault(Fault::Route { method, route });
+        }
     }
 
     fn too_late(&self, asked: &Asked, is_bye: bool, method: String) {

@@ -181,6 +181,7 @@ impl Shell {
             let candidates = self.draw(&places, delayed.wish());
             self.contained(|shell| shell.resume(delayed, candidates));
         }
+        self.take_own();
     }
 }
 
