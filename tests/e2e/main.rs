@@ -7,4 +7,5 @@ mod reauthentication;
 mod registration;
 mod release;
 mod scene;
+mod services;
 mod session;

@@ -210,7 +210,9 @@ impl Scene {
         match expected.event {
             Some(event) => self.pcscf_hears(event).await,
             None => assert!(
-                self.pcscf.is_not_notified(Duration::from_millis(300)).await,
+                self.pcscf
+                    .never_hears(Duration::from_millis(300), |one| matches!(one, Happening::Notified(_)))
+                    .await,
                 "the P-CSCF was told what it hears from elsewhere"
             ),
         }

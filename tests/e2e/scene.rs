@@ -65,11 +65,15 @@ impl Person {
         timeout(SOON, self.calls.next()).await.expect("no call comes").unwrap()
     }
 
-    /// Whether no NOTIFY comes for a while.
-    pub(crate) async fn is_not_notified(&mut self, during: Duration) -> bool {
-        let notified =
-            async { while !matches!(self.happenings.recv().await, Some(Happening::Notified(_)) | None) {} };
-        timeout(during, notified).await.is_err()
+    /// Whether nothing of that kind happens for a while.
+    pub(crate) async fn never_hears(&mut self, during: Duration, what: impl Fn(&Happening) -> bool) -> bool {
+        let heard = async { while !self.happenings.recv().await.is_none_or(|one| what(&one)) {} };
+        timeout(during, heard).await.is_err()
+    }
+
+    /// Whether no call comes for a while.
+    pub(crate) async fn is_not_called(&mut self, during: Duration) -> bool {
+        timeout(during, self.calls.next()).await.is_err()
     }
 
     /// Waits for a happening; those before it are passed over.
@@ -121,10 +125,19 @@ pub(crate) fn no_faults(calls: &[&Call]) {
 
 /// An application server that lets everything through.
 pub(crate) async fn application_server(lab: &Lab) -> ApplicationServer {
-    let listen: Listen = "udp:127.0.0.1:0".parse().unwrap();
+    application_server_over(lab, "udp").await
+}
+
+/// The same over `udp` or `tcp`.
+pub(crate) async fn application_server_over(lab: &Lab, transport: &str) -> ApplicationServer {
+    ApplicationServer::start(server_config(lab, transport)).await.unwrap()
+}
+
+/// What it is told.
+pub(crate) fn server_config(lab: &Lab, transport: &str) -> as_::Config {
+    let listen: Listen = format!("{transport}:127.0.0.1:0").parse().unwrap();
     let name = Some(format!("sip:scscf.{DOMAIN}:{}", lab.sip.port()));
-    let config = as_::Config { s_cscf: Some(lab.sip), s_cscf_name: name, ..as_::Config::new(listen) };
-    ApplicationServer::start(config).await.unwrap()
+    as_::Config { s_cscf: Some(lab.sip), s_cscf_name: name, ..as_::Config::new(listen) }
 }
 
 /// SESSION_CONTINUED and SESSION_TERMINATED.
@@ -138,6 +151,7 @@ pub(crate) enum Handling {
 pub(crate) const ORIGINATING: u8 = 0;
 pub(crate) const TERMINATING: u8 = 1;
 pub(crate) const TERMINATING_UNREGISTERED: u8 = 2;
+pub(crate) const ORIGINATING_UNREGISTERED: u8 = 3;
 pub(crate) const DIVERTING: u8 = 4;
 
 /// An InitialFilterCriteria: requests of that method, in that session case if one is given.
