@@ -404,6 +404,51 @@ fn every_done_checklist_row_is_named_by_a_test() {
     assert!(wrong.is_empty(), "checklist and tests differ:\n{}", wrong.join("\n"));
 }
 
+/// `path::test` if that is a test of the project.
+fn is_test(named: &str) -> bool {
+    named.split_once("::").is_some_and(|(path, test)| {
+        let text = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+        text.lines().any(|line| {
+            let line = line.trim_start().trim_start_matches("async ");
+            line.strip_prefix("fn ")
+                .is_some_and(|rest| rest.strip_prefix(test).is_some_and(|rest| rest.starts_with('(')))
+        })
+    })
+}
+
+#[test]
+fn every_test_that_conformance_names_exists_and_scenarios_are_counted_rightly() {
+    let text = std::fs::read_to_string(root().join("docs/conformance.md")).unwrap();
+    let mut wrong: Vec<String> = text
+        .split('`')
+        .filter(|quoted| quoted.contains(".rs::") && !is_test(quoted))
+        .map(|named| format!("{named}: no such test"))
+        .collect();
+    let (mut covered, mut applicable, mut others) = (0, 0, 0);
+    let scenarios = text.split("\n## Scenarios").nth(1).expect("a section of scenarios");
+    for line in scenarios.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| scenario")) {
+        let cells: Vec<_> =
+            line.trim_matches(['|', ' ']).split(" |").map(|cell| cell.trim().trim_matches('`')).collect();
+        let (test, note) = (cells.get(2).is_some_and(|test| is_test(test)), cells.get(3));
+        let reason = note.is_some_and(|note| !note.is_empty());
+        match cells.get(1) {
+            Some(&"covered") if test => (covered, applicable) = (covered + 1, applicable + 1),
+            Some(&"not covered") if reason => applicable += 1,
+            Some(&"not applicable") if reason => others += 1,
+            _ => wrong.push(format!("{line}: a state with its test, or its reason")),
+        }
+    }
+    let count =
+        format!("{covered} of {applicable} applicable scenarios are covered; {others} are not applicable.");
+    if !scenarios.contains(&count) {
+        wrong.push(format!("the last line of the scenarios must say: {count}"));
+    }
+    if covered * 10 < applicable * 9 {
+        wrong.push("less than nine of ten applicable scenarios are covered".into());
+    }
+    assert!(wrong.is_empty(), "docs/conformance.md and the tests differ:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn the_project_speaks_of_itself_alone() {
     let output = Command::new("git").args(["ls-files"]).current_dir(root()).output().unwrap();

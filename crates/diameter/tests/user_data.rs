@@ -133,7 +133,9 @@ fn a_criterion_that_makes_no_sense_is_left_out() {
             "<Priority>1</Priority><TriggerPoint><ConditionTypeCNF>1</ConditionTypeCNF><SPT>{inner}</SPT></TriggerPoint>{SERVER}"
         )
     };
-    assert_eq!(criteria(&format!("<Priority>1</Priority>{SERVER}")).len(), 1);
+    let unsaid = criteria(&format!("<Priority>1</Priority>{SERVER}"));
+    assert_eq!(unsaid.len(), 1);
+    assert_eq!(unsaid[0].application_server.default_handling, DefaultHandling::SessionContinued);
     assert_eq!(criteria(&spt("<Group>0</Group><Method>INVITE</Method>")).len(), 1);
     for senseless in [
         SERVER.to_owned(),
