@@ -5,4 +5,7 @@ mod attack;
 mod hostile;
 mod reauthentication;
 mod registration;
+mod release;
+mod scene;
+mod services;
 mod session;

@@ -39,8 +39,19 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// Whether its P-CSCF stays on the path of calls.
     pub record_route: bool,
+    /// Registers a flow of its own beside those of other UEs with the same identity, instead of in their place.
+    pub flow: Option<Flow>,
     /// How long it waits before it sends again, and before it gives up.
     pub timers: Timers,
+}
+
+/// RFC 5626 §4 — one flow of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Instance ID, a URN.
+    pub instance: String,
+    /// Number of the flow, from 1.
+    pub reg_id: u32,
 }
 
 impl Config {
@@ -61,6 +72,7 @@ impl Config {
             refresh: true,
             listen: None,
             record_route: true,
+            flow: None,
             timers: Timers::default(),
         }
     }

@@ -20,7 +20,7 @@ mod usim;
 pub use crate::wire::Timers;
 pub use answering::{Answering, Calls, Then};
 pub use call::{Call, CallEvent, Dial, End, Fault, Headers, Received, Record, State};
-pub use config::{Config, Credentials, OnReauth, Operator, Package, Role, Transport, UnknownWord};
+pub use config::{Config, Credentials, Flow, OnReauth, Operator, Package, Role, Transport, UnknownWord};
 pub use error::Error;
 pub use happening::{Happening, Notification};
 pub use registration::Registered;
@@ -251,7 +251,9 @@ impl Inner {
 
     /// What the P-CSCF puts into Path: unless told otherwise its own address, which is the UE's.
     fn path(&self) -> String {
-        self.config.path.clone().unwrap_or_else(|| format!("{};lr", self.address("")))
+        // RFC 5626 §4: it is the first hop, and keeps the flow.
+        let outbound = if self.config.flow.is_some() { ";ob" } else { "" };
+        self.config.path.clone().unwrap_or_else(|| format!("{};lr{outbound}", self.address("")))
     }
 }
 

@@ -200,10 +200,16 @@ impl Inner {
             call_id: &registration.call_id,
             cseq: registration.cseq,
         };
+        let (flow, supported) = match &self.config.flow {
+            Some(flow) => {
+                (format!(";+sip.instance=\"<{}>\";reg-id={}", flow.instance, flow.reg_id), "path, outbound")
+            }
+            None => (String::new(), "path"),
+        };
         Draft::new(Method::Register, &uri, dialogue)
-            .header("Contact", format!("<{}>;expires={expires}", self.contact()))
+            .header("Contact", format!("<{}>;expires={expires}{flow}", self.contact()))
             .header("Path", format!("<{}>", self.path()))
-            .header("Supported", "path")
+            .header("Supported", supported)
             .header("P-Visited-Network-ID", format!("\"{domain}\""))
             .header(
                 "P-Charging-Vector",

@@ -16,6 +16,8 @@ use sip::{Name, NameAddr, Request, RequestEdit, Status, Uri};
 use std::collections::VecDeque;
 
 const CLAUSE: &str = "TS 24.229 §5.4.3.4";
+/// Prefix of an inter-operator identifier between an S-CSCF and an application server.
+pub(crate) const TYPE_3: &str = "Type 3";
 
 /// A request outside a dialog, and how far its services got.
 #[derive(Clone, Debug, PartialEq)]
@@ -198,8 +200,9 @@ impl User {
         });
         let frozen = invoked.map(|initial| {
             initial.progressed();
-            initial.criteria.clone()
+            (initial.criteria.clone(), initial.onward.charging_vector().ok().flatten())
         });
+        let (frozen, charged) = frozen.unzip();
         let set = self.registration.set_of(&link.served);
         let profile = set.and_then(|set| set.service_profile(&link.served));
         let criteria = match (frozen, profile) {
@@ -212,6 +215,13 @@ impl User {
         };
         let mut edit = draft.onward.edit();
         edit.remove(Name::PServedUser);
+        if let Ok(Some(mut vector)) = draft.onward.charging_vector()
+            && vector.orig_ioi.as_deref().is_some_and(|ioi| ioi.starts_with(TYPE_3))
+        {
+            // Between us and the server its network was the originating one.
+            vector.orig_ioi = charged.flatten().and_then(|charged| charged.orig_ioi);
+            edit.replace(Name::PChargingVector, vector);
+        }
         let timer = super::session::ask_for_timer(&mut edit, &draft.request, step)?;
         let mut initial = Initial {
             key: link.key,

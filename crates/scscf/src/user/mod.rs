@@ -29,6 +29,7 @@ mod subscribe;
 mod terminating;
 mod termination;
 mod third_party;
+mod trust;
 
 pub(crate) use deregister::Cause;
 pub use release::{Leg, Receipt, Release, ReleaseCause, ToldSide};
@@ -128,6 +129,7 @@ impl User {
         if matches!(event, Event::Resumed) {
             self.servers_in_doubt();
         }
+        self.forget_relays(&step);
         // What is overdue happens first: no event meets a state that time has ended.
         self.overdue(&mut step);
         match event {
@@ -250,11 +252,6 @@ impl User {
     /// Whether a contact is bound.
     pub fn is_registered(&self) -> bool {
         self.registration.bindings().next().is_some()
-    }
-
-    /// Whether a REGISTER waits for the HSS: such a user must not be put to rest.
-    pub fn awaits_hss(&self) -> bool {
-        !self.attempts.is_empty()
     }
 
     /// Every public identity of every set, barred ones included: what the directory maps to this user.

@@ -1,11 +1,11 @@
 //! TS 24.229 §5.4.3.2 — requests initiated by the served user.
 
 use super::asserted::{assert_identity, claimed, preferred};
-use super::chain::{Initial, Stage};
+use super::chain::{Initial, Stage, TYPE_3};
 use super::entry::Entry;
 use super::relay::{Draft, Passage, Relay};
-use super::session::ask_for_timer;
-use super::{ImplicitRegistrationSet, Step, User};
+use super::session::{ask_for_timer, next_hop};
+use super::{ImplicitRegistrationSet, Step, User, trust};
 use crate::cx::ServerAssignmentType;
 use crate::event::CxPurpose;
 use crate::ifc::{Chain, SessionCase};
@@ -187,24 +187,23 @@ impl User {
         initial.stage = Stage::Onward;
         let mut edit = proxy::forwarded(&initial.onward);
         edit.remove(Name::PServedUser);
-        let next = match initial.onward.values(Name::Route).next() {
-            Some(route) => NameAddr::parse(&route).map(|route| route.uri).map_err(|error| {
-                Rejection::new(Status::BAD_REQUEST, "RFC 3261 §20.34", format!("Route: {}", error.0))
-            })?,
-            None => match onward_of(initial.onward.uri(), step.policy)? {
+        let mut next = next_hop(&initial.onward)?;
+        if !initial.onward.has(Name::Route) {
+            match onward_of(initial.onward.uri(), step.policy)? {
                 Onward::To(uri) => {
                     edit.uri(&uri);
-                    uri
+                    next = uri;
                 }
                 Onward::Out(bgcf) => {
                     edit.push_top(Name::Route, NameAddr::new(bgcf.clone()));
-                    bgcf
+                    next = bgcf;
                 }
-                Onward::AsItIs => initial.onward.uri().clone(),
-            },
-        };
-        if !is_trusted(&next, step.policy) {
-            leave_trust_domain(&mut edit, &initial.onward);
+                Onward::AsItIs => {}
+            }
+        }
+        if !trust::includes(&next, step.policy) {
+            trust::keep_what_is_inside(&mut edit);
+            trust::keep_who_is_private(&mut edit, &initial.onward);
         }
         if let Ok(Some(mut vector)) = initial.onward.charging_vector() {
             // 9) what the access network charged stays here
@@ -223,7 +222,7 @@ impl User {
     /// D.5: charging and access data for an application server (TS 24.229 §5.4.3.2, §5.4.3.3).
     pub(crate) fn charge_towards_server(&self, edit: &mut RequestEdit, initial: &Initial, step: &Step<'_>) {
         if let Ok(Some(mut vector)) = initial.onward.charging_vector() {
-            vector.orig_ioi = Some(format!("Type 3{}", step.policy.domain).into());
+            vector.orig_ioi = Some(format!("{TYPE_3}{}", step.policy.domain).into());
             vector.term_ioi = None;
             edit.replace(Name::PChargingVector, vector);
         }
@@ -302,33 +301,4 @@ fn is_number(user: &str) -> bool {
     let number = user.split(';').next().unwrap_or(user).trim_start_matches('+');
     let is_digit = |octet: u8| octet.is_ascii_hexdigit() || b"*#".contains(&octet);
     number.bytes().any(is_digit) && number.bytes().all(|octet| is_digit(octet) || b"-.()".contains(&octet))
-}
-
-/// The home network and the domains that are trusted, with all below them.
-fn is_trusted(uri: &Uri, policy: &Policy) -> bool {
-    let host = uri.host();
-    let within = |domain: &str| {
-        let at = host.len().checked_sub(domain.len());
-        let ends = at.is_some_and(|at| host.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(domain)));
-        ends && at.is_some_and(|at| at == 0 || host.as_bytes().get(at - 1) == Some(&b'.'))
-    };
-    within(&policy.domain) || policy.session.trusted_domains.iter().any(|domain| within(domain))
-}
-
-/// RFC 3325 §5, TS 24.229 §4.4: what is only for the trust domain stays in it.
-fn leave_trust_domain(edit: &mut RequestEdit, request: &Request) {
-    for name in [
-        Name::PAccessNetworkInfo,
-        Name::PAssertedService,
-        Name::PChargingFunctionAddresses,
-        Name::PVisitedNetworkId,
-    ] {
-        edit.remove(name);
-    }
-    let private = request
-        .values(Name::Privacy)
-        .flat_map(|value| value.split(';').map(|part| part.trim().to_ascii_lowercase()).collect::<Vec<_>>());
-    if private.into_iter().any(|wish| wish == "id") {
-        edit.remove(Name::PAssertedIdentity);
-    }
 }

@@ -52,8 +52,9 @@ impl User {
     }
 
     /// Keeps a relay that has branches or waits for something, and forgets one that is over.
-    pub(crate) fn keep_relay(&mut self, relay: Relay, step: &Step<'_>) {
+    pub(crate) fn keep_relay(&mut self, mut relay: Relay, step: &Step<'_>) {
         if !relay.is_over(step.now()) {
+            relay.give_back_room();
             self.relays.insert(relay.id, Box::new(relay));
         }
     }
@@ -233,7 +234,12 @@ impl User {
         self.relays.values().filter_map(|relay| relay.deadline()).min()
     }
 
-    /// Timer C, application servers that stay silent, and INVITEs of which nothing more is awaited.
+    /// INVITEs of which nothing more is awaited go when something happens: for their sake nobody is woken.
+    pub(crate) fn forget_relays(&mut self, step: &Step<'_>) {
+        self.relays.retain(|_, relay| !relay.is_over(step.now()));
+    }
+
+    /// Timer C, and application servers that stay silent.
     pub(crate) fn relays_due(&mut self, step: &mut Step<'_>) {
         let now = step.now();
         let due = self.relays.values().filter(|relay| relay.deadline().is_some_and(|at| at <= now));

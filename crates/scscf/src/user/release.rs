@@ -111,12 +111,20 @@ impl User {
         for id in ended.map(|session| session.id).collect::<Vec<_>>() {
             self.release_session(id, cause, step);
         }
-        let early = self.relays.values().filter(|relay| relay.early().is_some() && relay.ending.is_none());
-        for id in early.map(|relay| relay.id).collect::<Vec<_>>() {
-            if let Some(mut relay) = self.relays.remove(&id).map(|relay| *relay) {
-                self.release_early(&mut relay, &ends, cause, step);
-                self.keep_relay(relay, step);
+        let early = self.relays.values().filter(|relay| relay.ending.is_none());
+        let mut early: Vec<_> =
+            early.filter_map(|relay| relay.early().map(|it| (it.depth, it.key, relay.id))).collect();
+        early.sort_unstable();
+        // All passages of a call through servers end, and are one session to whoever watches.
+        let mut told: Vec<u64> = Vec::new();
+        for (_, key, id) in early {
+            let Some(mut relay) = self.relays.remove(&id).map(|relay| *relay) else { continue };
+            let noted = !told.contains(&key);
+            self.release_early(&mut relay, &ends, cause, noted, step);
+            if relay.ending.is_some() {
+                told.push(key);
             }
+            self.keep_relay(relay, step);
         }
     }
 
@@ -127,12 +135,13 @@ impl User {
         relay: &mut Relay,
         ends: &impl Fn(&Self, &Impu, Option<u64>) -> bool,
         cause: ReleaseCause,
+        noted: bool,
         step: &mut Step<'_>,
     ) {
         let Some(initial) = relay.early() else { return };
         let Stage::Contacts(further) = &initial.stage else {
             if !initial.is_terminating() && ends(self, &initial.served, initial.binding) {
-                self.release_relay(relay, cause, step);
+                self.release_relay(relay, cause, noted, step);
             }
             return;
         };
@@ -150,7 +159,7 @@ impl User {
         let others = relay.ringing().any(|open| !ended.contains(&open))
             || further.iter().flatten().any(|target| self.is_bound_contact(target.binding));
         if !others {
-            return self.release_relay(relay, cause, step);
+            return self.release_relay(relay, cause, noted, step);
         }
         step.say(format!("a contact that is called ended: {}", cause.text()));
         for branch in ended {
@@ -160,11 +169,12 @@ impl User {
         }
     }
 
-    fn release_relay(&mut self, relay: &mut Relay, cause: ReleaseCause, step: &mut Step<'_>) {
+    fn release_relay(&mut self, relay: &mut Relay, cause: ReleaseCause, noted: bool, step: &mut Step<'_>) {
         let now = step.now();
-        let told: Vec<BranchId> = relay.ringing().collect();
-        for branch in told {
-            self.note(relay.id.0, cause, now, ToldSide::cancelled(branch, now));
+        let cancelled = relay.ringing().map(|branch| ToldSide::cancelled(branch, now));
+        let lines: Vec<ToldSide> = cancelled.chain([ToldSide::refused(now)]).filter(|_| noted).collect();
+        for line in lines {
+            self.note(relay.id.0, cause, now, line);
         }
         relay.ending = Some(Ending::Released);
         relay.cancel_unanswered(Some(cause.reason()), step);
@@ -174,7 +184,6 @@ impl User {
             .header(Name::Reason, cause.reason())
             .finish();
         relay.respond(response, step);
-        self.note(relay.id.0, cause, now, ToldSide::refused(now));
         step.say(format!("a session being set up is released: {}", cause.text()));
     }
 

@@ -12,13 +12,13 @@ use super::chain::{Initial, Stage};
 use super::entry::Entry;
 use super::originating::keeps_session;
 use super::relay::{Draft, Passage, Relay};
-use super::{Step, User};
+use super::{Step, User, trust};
 use crate::event::{SessionId, Side, Source};
 use crate::{Effect, Rejection, Span, Timestamp};
 use record::contact;
 use sip::proxy::{self, BranchId};
 use sip::session_timer::{self, Asked, Outcome};
-use sip::{Method, Request, RequestEdit, Response, Status};
+use sip::{Method, Name, NameAddr, Request, RequestEdit, Response, Status, Uri};
 
 const CLAUSE: &str = "TS 24.229 §5.4.6";
 
@@ -103,6 +103,13 @@ impl User {
             return self.while_releasing(id, from, &draft, step);
         }
         let mut edit = proxy::forwarded(&draft.onward);
+        if !trust::includes(&next_hop(&draft.onward)?, step.policy) {
+            trust::keep_what_is_inside(&mut edit);
+            // Towards the served user the P-CSCF stands at the border.
+            if self.comes_from_served(held) {
+                trust::keep_who_is_private(&mut edit, &draft.request);
+            }
+        }
         let timer = ask_for_timer(&mut edit, &draft.request, step)?;
         let mut relay = self.begin_relay(&draft, Passage::Dialog { session: held, timer }, step);
         step.say(format!("{} in a dialog", draft.request.method()));
@@ -143,6 +150,13 @@ impl User {
                 *used = number.max(*used);
             }
         }
+    }
+
+    /// The side that is served speaks, as far as is known.
+    fn comes_from_served(&self, held: Option<(SessionId, Side)>) -> bool {
+        let Some((id, from)) = held else { return false };
+        let session = self.sessions.iter().find(|session| session.id == id);
+        session.is_some_and(|session| session.originating == (from == Side::Caller))
     }
 
     fn is_releasing(&self, id: SessionId) -> bool {
@@ -263,6 +277,15 @@ impl User {
         }
         self.releases_due(step);
     }
+}
+
+/// Where a request goes: to the first Route, else to the Request-URI.
+pub(crate) fn next_hop(request: &Request) -> Result<Uri, Rejection> {
+    let Some(route) = request.values(Name::Route).next() else { return Ok(request.uri().clone()) };
+    let next = NameAddr::parse(&route).map_err(|error| {
+        Rejection::new(Status::BAD_REQUEST, "RFC 3261 §20.34", format!("Route: {}", error.0))
+    })?;
+    Ok(next.uri)
 }
 
 /// RFC 4028 §8.1: the session interval of a request that begins or refreshes a session.

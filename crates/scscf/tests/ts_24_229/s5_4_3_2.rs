@@ -6,7 +6,7 @@ use scscf::cx::{Failure, ResultCode, ServerAssignmentType};
 use scscf::profile::{ChargingAddresses, Condition, DefaultHandling};
 use scscf::token::TokenKind;
 use scscf::{Impi, Save};
-use sip::{ChargingVector, Name};
+use sip::{ChargingVector, Method, Name, Request};
 
 fn vector(message: &sip::Headers) -> ChargingVector {
     message.charging_vector().unwrap().unwrap()
@@ -198,6 +198,32 @@ fn the_charging_vector_names_the_networks() {
 }
 
 #[test]
+fn what_is_of_type_3_stays_between_us_and_the_server() {
+    for reloaded in [false, true] {
+        let mut stage = Stage::serving(alice_with(vec![continued(1, AS1)]));
+        stage.arrive(outgoing(&stage, "INVITE", AT_HOME).build());
+        let at_server = stage.hop();
+        if reloaded {
+            stage.reload();
+        }
+        stage.arrive(at_server.through(AS1));
+        assert_eq!(vector(&stage.hop().request).orig_ioi.as_deref(), Some(DOMAIN));
+        stage.arrive(incoming("INVITE", ALICE).build());
+        let at_server = stage.hop();
+        assert_eq!(vector(&at_server.request).orig_ioi.unwrap(), format!("Type 3{DOMAIN}").into());
+        if reloaded {
+            stage.reload();
+        }
+        stage.arrive(at_server.through(AS1));
+        let to_contact = vector(&stage.hop().request);
+        assert_eq!(
+            (&*to_contact.icid_value, to_contact.orig_ioi),
+            ("ic2", (!reloaded).then(|| "b.example".into()))
+        );
+    }
+}
+
+#[test]
 fn a_charging_identifier_is_made_where_none_came() {
     let mut stage = Stage::registered();
     stage.arrive(outgoing(&stage, "INVITE", AT_HOME).without("P-Charging-Vector").build());
@@ -251,6 +277,34 @@ fn at_the_border_of_trust_what_is_private_stays() {
     // The next hop decides, not who is called.
     assert_eq!(asserted(&mut stage, AT_HOME, "id", Some("<sip:proxy.b.example;lr>")), (false, false));
     assert_eq!(asserted(&mut stage, BOB, "id", Some("<sip:ibcf.friend.example;lr>")), (true, true));
+}
+
+#[test]
+fn in_a_dialog_what_is_private_stays_too() {
+    let mut stage = Stage::registered();
+    let private = |request: &Request| {
+        let mut edit = request.edit();
+        for (name, value) in [
+            (Name::Privacy, "id"),
+            (Name::PAssertedIdentity, "<sip:somebody@ims.example>"),
+            (Name::PAccessNetworkInfo, "3GPP-E-UTRAN-FDD"),
+        ] {
+            edit.append(name, value);
+        }
+        edit.finish()
+    };
+    let mut call = stage.calls();
+    let asserted = |stage: &mut Stage, request: Request| {
+        stage.arrive(request);
+        let hop = stage.hop();
+        (hop.get(Name::PAssertedIdentity).is_some(), hop.get(Name::PAccessNetworkInfo).is_some())
+    };
+    assert_eq!(asserted(&mut stage, private(&call.by_caller(Method::Info))), (false, false));
+    // The P-CSCF takes off what the UE must not see.
+    assert_eq!(asserted(&mut stage, private(&call.by_callee(Method::Info))), (true, false));
+    stage.policy.session.trusted_domains = vec!["proxy.b.example".into(), "pcscf.example".into()];
+    assert_eq!(asserted(&mut stage, private(&call.by_caller(Method::Info))), (true, true));
+    assert_eq!(asserted(&mut stage, private(&call.by_callee(Method::Info))), (true, true));
 }
 
 #[test]

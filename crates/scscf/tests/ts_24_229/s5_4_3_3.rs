@@ -406,7 +406,9 @@ fn two_that_answer_at_once_are_two_sessions_and_the_caller_hears_both() {
     assert_eq!(stage.codes(tx), [200, 200, 200]);
     assert_eq!(stage.sessions().len(), 3);
     assert!(stage.byes().is_empty());
-    // Nobody waits for more for ever.
+    // Nobody waits for more for ever, and nobody is woken for it.
+    let binding_ends = stage.bindings()[0]["expires_at"].as_u64().unwrap();
+    assert_eq!(stage.user.next_deadline().unwrap().millis(), binding_ends);
     stage.pass(40);
     stage.hear(&hops[1], &Answer::of_alice(200).tag("four"));
     assert_eq!(stage.sessions().len(), 3);

@@ -307,7 +307,8 @@ fn a_server_of_the_last_priority_and_of_the_first() {
 fn a_chain_with_a_server_that_calls_anew() {
     let criteria = vec![continued(1, AS1), continued(2, AS2), continued(3, AS3)];
     let mut stage = Stage::serving(alice_with(criteria));
-    let tx = stage.arrive(outgoing(&stage, "INVITE", BOB).build());
+    let invite = outgoing(&stage, "INVITE", BOB).build();
+    let tx = stage.arrive(invite.clone());
     let first = stage.hop();
     let returned = stage.arrive(first.through(AS1));
     let second = stage.hop();
@@ -321,17 +322,57 @@ fn a_chain_with_a_server_that_calls_anew() {
     assert_eq!(onward.request.call_id(), "leg2");
     assert_eq!(stage.sessions().len(), 1, "one call that is being set up");
     // Bob answers the one leg, then the server the other.
-    stage.hear(&onward, &Answer::of(200));
+    let answered = stage.hear(&onward, &Answer::of(200));
     stage.hear_through(&third, &stage.last_word(last));
-    assert_eq!(stage.codes(anew), [200]);
-    stage.hear(&second, &Answer::of_server(200, AS2));
+    let mut leg = Call::new(&other_leg, &onward.request, &answered, &stage.last_word(anew));
+    let answered = stage.hear(&second, &Answer::of_server(200, AS2));
     stage.hear_through(&first, &stage.last_word(returned));
-    assert_eq!(stage.codes(tx), [200]);
+    let mut call = Call::new(&invite, &second.request, &answered, &stage.last_word(tx));
     let record = stage.record();
     let sessions = record["sessions"].as_array().unwrap();
     let calls: BTreeSet<_> = sessions.iter().map(|session| session["call_id"].as_str().unwrap()).collect();
     assert_eq!((sessions.len(), calls), (2, BTreeSet::from(["leg2", "mo1"])));
     assert!(sessions.iter().all(|session| session["binding"] == stage.bindings()[0]["id"]));
+    // What follows passes each server once each way.
+    for (request, servers, end) in [
+        (call.by_caller(Method::Info), vec!["as1.example", ""], AS2),
+        (call.by_callee(Method::Info), vec!["as1.example", "pcscf.example"], "sip:alice@192.0.2.1:5060"),
+        (leg.by_caller(Method::Info), vec!["as3.example", "proxy.b.example"], "sip:bob@198.51.100.1"),
+        (leg.by_callee(Method::Info), vec!["as3.example", ""], AS2),
+    ] {
+        let chain = stage.by_all_servers(request);
+        assert_eq!(
+            (chain.servers(), chain.last().uri()),
+            (servers.into_iter().map(str::to_owned).collect(), end)
+        );
+        stage.hear_along(&chain, &Answer::of(200));
+        assert!(chain.txs.iter().all(|tx| stage.codes(*tx) == [200]));
+    }
+}
+
+#[test]
+fn a_silent_server_that_returns_the_request_after_all() {
+    let mut stage = Stage::serving(alice_with(vec![continued(1, AS1)]));
+    let tx = stage.arrive(outgoing(&stage, "INVITE", BOB).build());
+    let at_server = stage.hop();
+    stage.pass(2);
+    let without = stage.hop();
+    let late = stage.arrive(at_server.through(AS1));
+    let by_server = stage.hop();
+    stage.hear(&without, &Answer::of(200).tag("first"));
+    assert_eq!(stage.codes(tx), [200]);
+    // The other one answers as well: nobody waits for that.
+    stage.hear(&by_server, &Answer::of(200).tag("second"));
+    stage.hear_through(&at_server, &stage.last_word(late));
+    assert_eq!(stage.codes(tx), [200]);
+    assert_eq!(stage.passed().len(), 1);
+    let byes = stage.byes();
+    assert_eq!(byes.len(), 1);
+    assert_eq!(byes[0].request.to_tag(), Some("second"));
+    let states: Vec<_> = stage.sessions().iter().map(|session| session.state).collect();
+    assert_eq!(states, ["confirmed", "releasing"]);
+    stage.answers_bye(&byes[0], 200);
+    assert_eq!(stage.sessions().len(), 1);
 }
 
 #[test]

@@ -303,6 +303,39 @@ fn cd_37_a_call_to_the_contact_that_ends() {
     }
 }
 
+#[test]
+fn cd_37_all_passages_of_a_call_by_servers_end_and_are_one_session() {
+    let mut stage = Stage::serving(alice_with(vec![continued(1, AS1), continued(2, AS2)]));
+    let chain = stage.by_all_servers(outgoing(&stage, "INVITE", BOB).build());
+    stage.hear_along(&chain, &Answer::of(180));
+    deregisters(&mut stage);
+    assert_eq!(stage.cancels().len(), 3);
+    assert!(chain.txs.iter().all(|tx| stage.codes(*tx) == [180, 480]));
+    for (hop, server) in chain.hops.iter().zip([AS1, AS2, BOB]) {
+        stage.hear(hop, &Answer::of_server(487, server));
+    }
+    assert_eq!(stage.releases().len(), 1);
+    assert_eq!(stage.releases()[0].told.len(), 2);
+    assert_eq!(stage.last, Some(Save::Erase));
+}
+
+#[test]
+fn cd_37_a_call_by_the_servers_of_the_contact_that_ends() {
+    let mut stage = Stage::serving(alice_with(vec![continued(1, AS1)]));
+    let chain = stage.by_all_servers(incoming("INVITE", ALICE).build());
+    stage.hear_along(&chain, &Answer::of_alice(180));
+    deregisters(&mut stage);
+    // The server hears that the contact is gone, and has the last word.
+    assert_eq!(stage.cancels(), [(chain.hops[1].relay, chain.hops[1].branch, Some(GONE.to_owned()))]);
+    assert_eq!(stage.codes(chain.txs[1]), [180, 480]);
+    assert_eq!(stage.codes(chain.txs[0]), [180]);
+    stage.hear(&chain.hops[1], &Answer::of_alice(487));
+    stage.hear_through(&chain.hops[0], &stage.last_word(chain.txs[1]));
+    assert_eq!(stage.codes(chain.txs[0]), [180, 480]);
+    assert_eq!(stage.releases().len(), 1);
+    assert_eq!(stage.last, Some(Save::Erase));
+}
+
 fn device(name: &str, q: &str) -> Ue {
     let ue = Ue::new().call(name).flow(0, 1);
     let contact = format!("<sip:{name}@192.0.2.1>;+sip.instance=\"<urn:uuid:{name}>\";reg-id=1{q}");

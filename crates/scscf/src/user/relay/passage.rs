@@ -343,6 +343,19 @@ impl Relay {
         self.answered != Answered::No && self.branches.iter().all(|branch| branch.done)
     }
 
+    /// What only lingers keeps no octets but those that a further dialog is made of: there are many of them.
+    pub(super) fn give_back_room(&mut self) {
+        if self.lingers()
+            && let Passage::Initial(initial) = &mut self.passage
+        {
+            initial.onward = self.request.clone();
+            initial.criteria = Default::default();
+            if let Stage::Contacts(groups) = &mut initial.stage {
+                *groups = Default::default();
+            }
+        }
+    }
+
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         self.lingers() && self.lingers_until.is_none_or(|at| at <= now)
     }
@@ -355,8 +368,7 @@ impl Relay {
     }
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        let over = self.lingers_until.filter(|_| self.lingers());
-        [self.timer_c, self.awaits_server_until(), over].into_iter().flatten().min()
+        [self.timer_c, self.awaits_server_until()].into_iter().flatten().min()
     }
 
     /// The initial INVITE of a session that is being set up.

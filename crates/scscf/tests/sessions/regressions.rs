@@ -1,0 +1,162 @@
+//! Runs that once went wrong, as small as they got; each with several dice, for the order of what happens at once.
+
+use crate::run;
+use crate::scenario::{Act, Criterion, Plan, Reaction, Scenario};
+use crate::server::Trade;
+use crate::ue::{Deed, Manner};
+use scscf::profile::DefaultHandling;
+
+/// Who is called rings at once and answers after so long.
+const fn answers(after: u64) -> Reaction {
+    Reaction { rings: Some(0), reliably: false, ends: Some((after, Deed::Answer)), hangs_up: None }
+}
+
+fn plan(reaction: Reaction) -> Plan {
+    Plan { cancels: None, hangs_up: None, reactions: vec![reaction], deeds: Vec::new() }
+}
+
+fn attach(phone: usize) -> (u64, Act) {
+    (phone as u64 * 200, Act::Attach { phone, expires: 3600 })
+}
+
+fn call(at: u64, call: u32, from: usize, to: &str, plan: Plan) -> (u64, Act) {
+    (at, Act::Call { call, from, to: to.into(), plan })
+}
+
+/// Alice is phone 0 and Bob phone 1, or what comes behind Alice's second UE.
+fn play(acts: &[(u64, Act)], change: impl Fn(&mut Scenario)) {
+    for seed in 1..=12 {
+        let mut scenario = Scenario::plain(seed);
+        scenario.weather.delay = [1, 20, 40][seed as usize % 3];
+        scenario.acts = acts.to_vec();
+        change(&mut scenario);
+        run(scenario);
+    }
+}
+
+fn serves(scenario: &mut Scenario, user: usize, server: usize, trade: Trade) {
+    let handling = DefaultHandling::SessionContinued;
+    scenario.trades.resize(server + 1, trade);
+    scenario.users[user].criteria.push(Criterion { server, handling, case: None });
+}
+
+#[test]
+fn a_cancelled_call_goes_no_further_than_a_silent_server() {
+    let cancelled = Plan { cancels: Some(300), ..plan(answers(50)) };
+    play(&[attach(0), attach(1), call(1_000, 1, 0, "sip:bob@home1.net", cancelled)], |scenario| {
+        serves(scenario, 0, 0, Trade::Silent);
+    });
+}
+
+#[test]
+fn who_calls_himself_hears_one_bye_on_each_side() {
+    let acts = [
+        attach(0),
+        call(1_000, 1, 0, "sip:alice@home1.net", plan(answers(50))),
+        (5_000, Act::Deregister { phone: 0 }),
+    ];
+    play(&acts, |_| {});
+}
+
+#[test]
+fn two_users_who_leave_at_once_hear_one_bye_each() {
+    let acts = [
+        attach(0),
+        attach(1),
+        call(1_000, 1, 0, "sip:bob@home1.net", plan(answers(50))),
+        (5_000, Act::OperatorDeregisters { user: 0 }),
+        (5_000, Act::OperatorDeregisters { user: 1 }),
+    ];
+    play(&acts, |_| {});
+}
+
+#[test]
+fn a_bye_counts_on_from_the_prack() {
+    let reliable = Reaction { reliably: true, ..answers(500) };
+    let acts = [
+        attach(0),
+        attach(1),
+        call(1_000, 1, 0, "sip:bob@home1.net", plan(reliable)),
+        (5_000, Act::Deregister { phone: 0 }),
+    ];
+    play(&acts, |_| {});
+    play(&acts, |scenario| serves(scenario, 0, 0, Trade::Proxy { records: true }));
+}
+
+#[test]
+fn timer_c_cancels_who_rings_and_nobody_else() {
+    let rings = Reaction { ends: None, ..answers(0) };
+    let refuses = Reaction { rings: None, ends: Some((50, Deed::Reject(486))), ..answers(0) };
+    let plan = Plan { reactions: vec![rings, refuses], ..plan(rings) };
+    let acts = [attach(0), attach(1), call(1_000, 1, 3, "sip:alice@home1.net", plan)];
+    play(&acts, |scenario| {
+        scenario.users[0].ues = 2;
+        scenario.users[0].flows = true;
+    });
+}
+
+#[test]
+fn who_hangs_up_is_not_turned_away() {
+    let hangs_up = Plan { hangs_up: Some(3_000), ..plan(answers(50)) };
+    let rings = Reaction { ends: None, ..answers(0) };
+    let acts = [
+        attach(0),
+        attach(1),
+        call(1_000, 1, 0, "sip:bob@home1.net", hangs_up),
+        call(2_000, 2, 0, "sip:rem0@remote.net", plan(rings)),
+        call(2_500, 3, 0, "sip:rem1@remote.net", plan(rings)),
+    ];
+    play(&acts, |scenario| scenario.max_relays = 2);
+}
+
+#[test]
+fn a_server_hangs_up_when_the_other_side_of_it_does() {
+    let acts = [
+        attach(0),
+        attach(1),
+        call(1_000, 1, 0, "sip:rem0@remote.net", plan(answers(50))),
+        call(1_000, 2, 3, "sip:alice@home1.net", plan(answers(50))),
+        (5_000, Act::Deregister { phone: 0 }),
+    ];
+    play(&acts, |scenario| {
+        scenario.weather.delay = 200;
+        serves(scenario, 0, 0, Trade::Back2Back);
+    });
+}
+
+#[test]
+fn a_chain_of_servers_that_fork_makes_one_session() {
+    let hangs_up = Plan { hangs_up: Some(20_000), ..plan(answers(50)) };
+    let acts = [attach(0), attach(1), call(1_000, 1, 0, "sip:bob@home1.net", hangs_up)];
+    play(&acts, |scenario| {
+        serves(scenario, 0, 0, Trade::Fork);
+        serves(scenario, 0, 0, Trade::Fork);
+    });
+}
+
+#[test]
+fn registrations_that_end_at_once_in_a_slow_network() {
+    let expires = |phone| (phone as u64 * 7, Act::Attach { phone, expires: 60 });
+    let acts = [expires(0), expires(1), call(20_000, 1, 1, "sip:alice@home1.net", plan(answers(900)))];
+    play(&acts, |scenario| {
+        scenario.weather.delay = 400;
+        scenario.users[0].flows = true;
+    });
+}
+
+#[test]
+fn an_attacker_ends_no_call() {
+    let attack = |answer, near, expires| Act::Attack { user: 0, answer, near, expires };
+    let acts = [
+        attach(0),
+        attach(1),
+        call(1_000, 1, 0, "sip:bob@home1.net", plan(answers(50))),
+        (5_000, attack(None, true, 0)),
+        (6_000, attack(Some(Manner::Wrong), true, 3600)),
+        (7_000, Act::Reauthenticate { user: 0, by_hss: false, period: 600 }),
+        (8_000, attack(Some(Manner::Wrong), true, 0)),
+        (9_000, attack(Some(Manner::Silent), false, 3600)),
+        (10_000, Act::Refresh { phone: 0, expires: 3600 }),
+    ];
+    play(&acts, |_| {});
+}
