@@ -19,7 +19,7 @@ use diameter::base::DisconnectCause;
 use scscf::Policy;
 use scscf::token::Tokens;
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -131,7 +131,7 @@ pub(crate) async fn begin(
     let sip_addrs = transport.addresses();
     let telemetry = Telemetry::new();
     let shell = Rc::new(Shell {
-        policy: policy(&config)?,
+        policy: policy(&config, &sip_addrs)?,
         clock,
         telemetry: telemetry.clone(),
         store,
@@ -192,7 +192,20 @@ async fn end(shell: Rc<Shell>, close_http: Closing) {
     shell.stopped.set(true);
 }
 
-fn policy(config: &Config) -> anyhow::Result<Policy> {
+/// Hosts and ports where we are reached.
+fn addresses(config: &Config, listeners: &[(sip::Transport, SocketAddr)]) -> Vec<(Box<str>, u16)> {
+    let listened =
+        listeners.iter().map(|(_, address)| address).filter(|address| !address.ip().is_unspecified());
+    let shown = |address: &SocketAddr| match address.ip() {
+        IpAddr::V4(ip) => (ip.to_string().into(), address.port()),
+        IpAddr::V6(ip) => (format!("[{ip}]").into(), address.port()),
+    };
+    let advertised = config.sip.advertise.rsplit_once(':');
+    let advertised = advertised.and_then(|(host, port)| Some((host.into(), port.parse().ok()?)));
+    listened.map(shown).chain(advertised).collect()
+}
+
+fn policy(config: &Config, listeners: &[(sip::Transport, SocketAddr)]) -> anyhow::Result<Policy> {
     let name = sip::Uri::parse(&config.node.name).map_err(|error| anyhow!("node.name: {error}"))?;
     Ok(Policy {
         registration: config.registration.clone(),
@@ -200,6 +213,7 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
         reg_event: config.reg_event.clone(),
         reauthentication: config.reauthentication.clone(),
         session: config.session.policy.clone(),
+        addresses: addresses(config, listeners),
         shared_criteria: config.shared_criteria()?,
         media: config.media()?,
         ..Policy::of(name, &config.node.domain, Tokens::new(&secret(config)))

@@ -49,7 +49,7 @@ pub fn locate(request: &Request, policy: &Policy) -> Result<Located, Rejection> 
     if let Some((_, impi, _)) = top.and_then(open).or(in_uri) {
         return Ok(Located::User(impi));
     }
-    if top.is_some_and(|route| route.has_param("orig")) {
+    if top.is_some_and(|route| route.has_param("orig") && policy.is_ours(route)) {
         for name in [Name::PServedUser, Name::PAssertedIdentity] {
             let named = request.addresses(name).map_err(malformed(name.as_str()))?;
             if let Some(served) = named.first() {
@@ -65,8 +65,7 @@ pub fn locate(request: &Request, policy: &Policy) -> Result<Located, Rejection> 
         Scheme::Tel => Ok(identified(uri)),
         Scheme::Sip | Scheme::Sips if uri.user().is_some() => Ok(identified(uri)),
         Scheme::Sip | Scheme::Sips => {
-            let names = |host: &str| uri.host().eq_ignore_ascii_case(host);
-            if names(policy.name.host()) || names(&policy.domain) {
+            if policy.is_ours(uri) {
                 return Ok(Located::Ourselves);
             }
             Err(Rejection::new(Status::NOT_FOUND, "RFC 3261 §16.5", "the Request-URI names no user"))
@@ -165,6 +164,11 @@ mod tests {
         let two = "Route: <sip:scscf.h;lr;orig>\r\nP-Asserted-Identity: <sip:b@h>, <tel:+1-5>\r\n";
         let both = Located::Identity(Impu::parse("sip:b@h").unwrap(), Impu::parse("tel:+15"));
         assert_eq!(find("INVITE sip:u@h", &format!("{to}{two}")), Ok(both));
+        let elsewhere = "Route: <sip:192.0.2.1:5070;lr;orig>\r\nP-Served-User: <sip:a@h>\r\n";
+        assert_eq!(find("INVITE sip:u@h", &format!("{to}{elsewhere}")), Ok(identity("sip:u@h")));
+        let listening = Policy { addresses: vec![("192.0.2.1".into(), 5070)], ..policy() };
+        let found = locate(&request("INVITE sip:u@h", &format!("{to}{elsewhere}")), &listening);
+        assert_eq!(found, Ok(identity("sip:a@h")));
         assert_eq!(find("OPTIONS urn:service:sos", to).unwrap_err().status, Status::UNSUPPORTED_URI_SCHEME);
     }
 }

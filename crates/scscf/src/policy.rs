@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 pub struct Policy {
     /// The S-CSCF's SIP URI, the cluster's, byte for byte the Cx Server-Name.
     pub name: sip::Uri,
+    /// Further hosts and ports by which others name it in Route: where it listens, beside the name and the domain.
+    pub addresses: Vec<(Box<str>, u16)>,
     /// Home network domain; also the realm of challenges and the inter-operator identifier.
     pub domain: Box<str>,
     /// Mints and reads the user part of URIs that lead back to a user.
@@ -36,6 +38,7 @@ impl Policy {
     pub fn of(name: sip::Uri, domain: &str, tokens: Tokens) -> Self {
         Self {
             name,
+            addresses: Vec::new(),
             domain: domain.into(),
             tokens,
             registration: Registration::default(),
@@ -53,6 +56,14 @@ impl Policy {
     pub fn chain(&self, profile: &ServiceProfile) -> Chain {
         let shared = profile.shared_criteria.iter().filter_map(|id| self.shared_criteria.get(id));
         Chain::new(std::iter::once(&profile.criteria).chain(shared).cloned())
+    }
+
+    /// Whether a URI names the S-CSCF itself, whoever its user part leads to.
+    pub fn is_ours(&self, uri: &sip::Uri) -> bool {
+        let names_us = |host: &str| uri.host().eq_ignore_ascii_case(host);
+        let listens = |(host, port): &(Box<str>, u16)| names_us(host) && uri.port().unwrap_or(5060) == *port;
+        uri.is_sip()
+            && (names_us(self.name.host()) || names_us(&self.domain) || self.addresses.iter().any(listens))
     }
 
     /// Host and port of the name, as they stand in URIs that lead back here.

@@ -126,6 +126,14 @@ impl Initial {
         }
     }
 
+    /// Its request is, or was last, at the server that returns this link.
+    fn invoked(&self, link: &Link) -> bool {
+        self.key == link.key
+            && self.case == link.case
+            && self.last == Some(link.last)
+            && matches!(self.stage, Stage::Server(_))
+    }
+
     /// Record-Route with the way home (TS 24.229 §5.4.3.2, §5.4.3.3).
     pub(crate) fn record_route(&self, edit: &mut RequestEdit, policy: &Policy) {
         if let Some(token) = &self.recorded {
@@ -188,14 +196,12 @@ impl User {
         link: Link,
         step: &mut Step<'_>,
     ) -> Result<(), Rejection> {
+        if self.has_passed_over(&link) {
+            let why = "the server was silent for too long, and the request went on without it";
+            return Err(Rejection::new(Status::REQUEST_TERMINATED, CLAUSE, why));
+        }
         let invoked = self.relays.values_mut().find_map(|relay| match &mut relay.passage {
-            Passage::Initial(initial)
-                if initial.key == link.key
-                    && initial.case == link.case
-                    && initial.last == Some(link.last) =>
-            {
-                Some(initial)
-            }
+            Passage::Initial(initial) if initial.invoked(&link) => Some(initial),
             Passage::Initial(_) | Passage::Dialog { .. } => None,
         });
         let frozen = invoked.map(|initial| {
@@ -242,6 +248,24 @@ impl User {
             initial.last = None;
         }
         self.begin(&draft, initial, step)
+    }
+
+    /// The passage that sent the request to the server went on without it, and no other did: the callee is rung already.
+    fn has_passed_over(&self, link: &Link) -> bool {
+        let passages = || {
+            self.relays.values().filter_map(|relay| match &relay.passage {
+                Passage::Initial(initial) => Some(initial),
+                Passage::Dialog { .. } => None,
+            })
+        };
+        let went_on = |initial: &Initial| {
+            initial.key == link.key
+                && initial.case == link.case
+                && initial.depth == link.depth
+                && !initial.invoked(link)
+                && initial.last >= Some(link.last)
+        };
+        passages().any(|initial| went_on(initial)) && !passages().any(|initial| initial.invoked(link))
     }
 
     /// The Request-URI still means the served user: it is the identity, an alias, or a GRUU of one.

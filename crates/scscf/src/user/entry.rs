@@ -42,7 +42,7 @@ pub(crate) fn read(
     policy: &Policy,
 ) -> Result<(Entry, Request), Rejection> {
     let recorded = |uri: &Uri| matches!(of_token(uri, impi, policy), Some(Entry::Dialog(_) | Entry::Release));
-    let arrival = proxy::arrival(request, recorded, |uri| is_ours(uri, policy))
+    let arrival = proxy::arrival(request, recorded, |uri| policy.is_ours(uri))
         .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 3261 §20.34", malformed.to_string()))?;
     let entry = arrival.as_ref().map_or(Entry::Terminating, |arrival| {
         let own = arrival.own();
@@ -78,10 +78,4 @@ fn of_token(uri: &Uri, impi: &Impi, policy: &Policy) -> Option<Entry> {
         TokenKind::OriginalDialog => super::chain::Link::read(discriminator, &note).map(Entry::Chain),
         TokenKind::RegEvent | TokenKind::TemporaryGruu => None,
     }
-}
-
-/// Whether a URI names this S-CSCF.
-fn is_ours(uri: &Uri, policy: &Policy) -> bool {
-    let names_us = |host: &str| uri.host().eq_ignore_ascii_case(host);
-    uri.is_sip() && (names_us(policy.name.host()) || names_us(&policy.domain))
 }
