@@ -9,3 +9,4 @@ mod release;
 mod scene;
 mod services;
 mod session;
+mod standalone;
