@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attack;
+mod commands;
 mod hostile;
 mod reauthentication;
 mod registration;
