@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attack;
+mod commands;
 mod hostile;
 mod reauthentication;
 mod registration;
@@ -9,3 +10,4 @@ mod release;
 mod scene;
 mod services;
 mod session;
+mod standalone;

@@ -72,9 +72,7 @@ fn our_ue_registers_over_udp_and_tcp() {
             ],
             &[],
         );
-        let ended = eventually(Duration::from_secs(15), || (!ue.running()).then_some(()));
-        assert!(ended.is_some(), "{:?}", ue.output());
-        assert_eq!(ue.terminate(Duration::ZERO), Some(0), "{:?}", ue.output());
+        assert_eq!(ue.ends(Duration::from_secs(15)), Some(0), "{:?}", ue.output());
         let (status, view) = lab.user(name);
         assert_eq!((status, view["state"].as_str()), (200, Some("registered")), "{view}");
     }

@@ -35,6 +35,11 @@ pub fn put(url: &str, body: &Value) -> anyhow::Result<(u16, Value)> {
     read(agent().put(url).send_json(body))
 }
 
+/// DELETE.
+pub fn delete(url: &str) -> anyhow::Result<(u16, Value)> {
+    read(agent().delete(url).call())
+}
+
 /// POST of any octets with any content type.
 pub fn post_raw(url: &str, content_type: &str, body: &[u8]) -> anyhow::Result<(u16, Value)> {
     read(agent().post(url).content_type(content_type).send(body))

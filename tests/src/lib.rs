@@ -1,12 +1,14 @@
 //! The testbed: starts what a test needs on free ports of 127.0.0.1 and ends what it started.
 
 pub mod http;
+pub mod network;
 pub mod phone;
 pub mod process;
 pub mod sipp;
 
+pub use network::Network;
 pub use phone::{Answer, Dialog, Phone, Text};
-pub use process::{Lab, free_port};
+pub use process::{Lab, Process, free_port};
 pub use sipp::Sipp;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,9 @@
 //! A telephone (and the P-CSCF before it) written as plain text over UDP, sharing no code with what it tests.
 
+mod requests;
+
+pub use requests::Sent;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The binary under test: `ROLLCALL_BIN`, or built now.
@@ -53,6 +54,7 @@ pub fn free_port() -> u16 {
 pub struct Process {
     child: Child,
     output: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -66,6 +68,7 @@ impl Process {
         command.envs(environment.iter().copied());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
         let output = Arc::new(Mutex::new(Vec::new()));
+        let mut readers = Vec::new();
         for stream in [
             child.stdout.take().map(|stream| Box::new(stream) as Box<dyn std::io::Read + Send>),
             child.stderr.take().map(|stream| Box::new(stream) as Box<dyn std::io::Read + Send>),
@@ -74,15 +77,15 @@ impl Process {
         .flatten()
         {
             let output = Arc::clone(&output);
-            std::thread::spawn(move || {
+            readers.push(std::thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
                     if let Ok(mut output) = output.lock() {
                         output.push(line);
                     }
                 }
-            });
+            }));
         }
-        Self { child, output }
+        Self { child, output, readers }
     }
 
     /// Process identifier.
@@ -100,15 +103,27 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Waits until it ends by itself, and its output was read to the end; the exit code.
+    pub fn ends(&mut self, within: Duration) -> Option<i32> {
+        let status = eventually(within, || self.child.try_wait().ok().flatten())?;
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        Some(status.code().unwrap_or(-1))
+    }
+
     /// Asks it to end (SIGTERM) and waits; the exit code, or `None` if it had to be killed.
     pub fn terminate(&mut self, within: Duration) -> Option<i32> {
-        self.signal("TERM");
-        let code = eventually(within, || self.child.try_wait().ok().flatten());
+        // Who has ended left its number to others.
+        if self.running() {
+            self.signal("TERM");
+        }
+        let code = self.ends(within);
         if code.is_none() {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-        code.map(|status| status.code().unwrap_or(-1))
+        code
     }
 
     /// Sends a signal by name.
