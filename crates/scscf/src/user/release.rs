@@ -45,6 +45,8 @@ pub enum ReleaseCause {
     NewServerAssigned,
     /// The far end answered when the session had been given up.
     AnsweredTooLate,
+    /// One side hung up, and its BYE did not reach the other.
+    HungUp,
     /// The contact is not bound any more.
     Unbound,
 }
@@ -64,6 +66,7 @@ impl ReleaseCause {
             | Self::NewServerAssigned
             | Self::ApplicationServerFailed
             | Self::AnsweredTooLate
+            | Self::HungUp
             | Self::Unbound => "Temporarily Unavailable",
         }
     }
@@ -204,6 +207,25 @@ impl User {
         step.changed();
         step.say(format!("a session is released: {}", cause.text()));
         self.release_legs(id, step);
+    }
+
+    /// One side hung up, and its BYE failed on the way by application servers, so that the other side may not know: it is told
+    /// by the way that leaves them out. Whether there is one.
+    pub(crate) fn tells_past_servers(&mut self, id: SessionId, from: Side, step: &mut Step<'_>) -> bool {
+        let now = step.now();
+        let Self { sessions, impi, .. } = self;
+        let Some(session) = sessions.iter_mut().find(|session| session.id == id) else { return false };
+        let tells = session.release.is_none()
+            && [Side::Caller, Side::Callee]
+                .iter()
+                .any(|side| session.servers_end(*side, impi, step.policy) > 0)
+            && step.policy.session.release_attempts > 1;
+        if tells {
+            session.release = Some(Release::of_other_side(from, now));
+            step.changed();
+            step.say(format!("the {} hung up, and the other side may not know", from.as_str()));
+        }
+        tells
     }
 
     /// A request in a dialog that is being released.

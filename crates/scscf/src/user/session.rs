@@ -21,6 +21,8 @@ use sip::session_timer::{self, Asked, Outcome};
 use sip::{Method, Name, NameAddr, Request, RequestEdit, Response, Status, Uri};
 
 const CLAUSE: &str = "TS 24.229 §5.4.6";
+/// While a BYE is on its way, which Timer F ends after 64*T1 (RFC 3261 §17.1.2.2), the session is not forgotten for its timer.
+const BYE_WITHIN: Span = Span::seconds(40);
 
 impl User {
     /// Sessions that are being set up.
@@ -85,7 +87,7 @@ impl User {
         step: &mut Step<'_>,
     ) -> Result<(), Rejection> {
         let held = match entry {
-            Entry::Dialog(key) => self.held(*key, &draft.request)?,
+            Entry::Dialog(key) => self.held(*key, &draft.request, step)?,
             // Our own BYE passes here once more, on its way through the servers.
             Entry::Release if *draft.request.method() == Method::Bye => None,
             Entry::Release
@@ -119,12 +121,25 @@ impl User {
     }
 
     /// The session that a request belongs to, if one is kept, and the side that sent it.
-    fn held(&mut self, key: u64, request: &Request) -> Result<Option<(SessionId, Side)>, Rejection> {
+    fn held(
+        &mut self,
+        key: u64,
+        request: &Request,
+        step: &mut Step<'_>,
+    ) -> Result<Option<(SessionId, Side)>, Rejection> {
         let number = request.cseq().number;
+        let until = step.now() + BYE_WITHIN;
         if let Some((id, from)) = self.session_in(key, request) {
             if let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) {
                 let party = session.party_mut(from);
                 party.cseq = party.cseq.max(number);
+                if let Some((_, ends)) = &mut session.timer
+                    && *request.method() == Method::Bye
+                    && *ends < until
+                {
+                    *ends = until;
+                    step.changed();
+                }
             }
             return Ok(Some((id, from)));
         }
@@ -208,7 +223,8 @@ impl User {
         step.changed();
     }
 
-    /// A final response in a dialog that is no 2xx. A session whose BYE was refused is over all the same (RFC 3261 §15.1.1).
+    /// A final response in a dialog that is no 2xx. A session whose BYE was refused is over all the same (RFC 3261 §15.1.1); where a
+    /// server on the way failed, the other side must yet hear of it.
     pub(crate) fn dialog_refused(
         &mut self,
         session: Option<(SessionId, Side)>,
@@ -216,12 +232,16 @@ impl User {
         response: &Response,
         step: &mut Step<'_>,
     ) {
-        let Some((id, _)) = session else { return };
-        let asks_again =
-            [Status::UNAUTHORIZED, Status::PROXY_AUTHENTICATION_REQUIRED].contains(&response.status());
-        let gone = response.status() == Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST
+        let Some((id, from)) = session else { return };
+        let status = response.status();
+        let asks_again = [Status::UNAUTHORIZED, Status::PROXY_AUTHENTICATION_REQUIRED].contains(&status);
+        let gone = status == Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST
             && matches!(relay.request.method(), Method::Invite | Method::Update);
-        if (*relay.request.method() == Method::Bye && !asks_again) || gone {
+        let bye = *relay.request.method() == Method::Bye;
+        if bye && status.class() == 5 && self.tells_past_servers(id, from, step) {
+            return;
+        }
+        if (bye && !asks_again) || gone {
             self.session_over(id, "refused BYE", step);
         }
     }

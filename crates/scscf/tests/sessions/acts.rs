@@ -109,7 +109,10 @@ pub(crate) fn act(world: &mut World, act: Act) {
         Act::TakeOver { user, in_order } => world.take_over(user, in_order),
         Act::KillServer { server } => set_server(world, server, false),
         Act::ReviveServer { server } => set_server(world, server, true),
-        Act::KillPhone { phone } => world.phones[phone].alive = false,
+        Act::KillPhone { phone } => {
+            world.phones[phone].alive = false;
+            world.phones[phone].has_died = true;
+        }
         Act::RevivePhone { phone } => world.phones[phone].alive = true,
         Act::Attack { user, answer, near, expires } => attack(world, user, answer, near, expires),
     }
@@ -141,6 +144,7 @@ fn set_server(world: &mut World, number: usize, alive: bool) {
     }
     for phone in world.phones.iter_mut().filter(|phone| phone.stack.address == place) {
         phone.alive = alive;
+        phone.has_died |= !alive;
     }
 }
 

@@ -4,7 +4,7 @@ use crate::call::Leg;
 use crate::model::World;
 use crate::scenario::{Act, Plan, Reaction, Scenario};
 use crate::talk::{Phase, Talk};
-use crate::ue::{Notice, Phone};
+use crate::ue::{Notice, Phone, Rudeness};
 use scscf::cx::DeregistrationReason;
 use scscf::user::Session;
 use scscf::view::View;
@@ -355,17 +355,25 @@ pub(crate) fn look(world: &mut World) {
     pairs(world, SOON);
 }
 
+/// Calls of telephones and B2BUAs that died, of which nobody can tell the others, and of those who refuse a BYE.
+fn broken(world: &World) -> BTreeSet<u32> {
+    let is_broken = |phone: &&Phone| phone.has_died || phone.rudeness == Rudeness::RefusesBye;
+    world.phones.iter().filter(is_broken).flat_map(|phone| &phone.legs).map(|leg| leg.call).collect()
+}
+
 /// When one end of a call has hung up, the other end has too.
 fn pairs(world: &World, within: u64) {
     let now = world.network.now;
     let mut over: BTreeMap<(u32, &str), u64> = BTreeMap::new();
-    for end in ends(world).filter(|end| end.talk.was_confirmed && end.phone.alive) {
+    let broken = broken(world);
+    for end in ends(world).filter(|end| end.talk.was_confirmed && !broken.contains(&end.leg.call)) {
         if let Some(at) = end.talk.over_at {
             let first = over.entry((end.leg.call, &end.talk.name)).or_insert(at);
             *first = at.min(*first);
         }
     }
-    for end in ends(world).filter(|end| end.talk.phase == Phase::Confirmed && end.phone.alive) {
+    for end in ends(world).filter(|end| end.talk.phase == Phase::Confirmed && !broken.contains(&end.leg.call))
+    {
         if let Some(&at) = over.get(&(end.leg.call, end.talk.name.as_str())) {
             assert!(
                 now <= at + within,
@@ -397,10 +405,7 @@ pub(crate) fn settled(world: &World) {
             assert!(!leg.pending, "{} still waits in call {}", phone.name, leg.call);
         }
     }
-    let deaths = world.scenario.has_deaths();
-    if !deaths {
-        pairs(world, 0);
-    }
+    pairs(world, 0);
     beliefs(world);
     if !world.ledger.taken_over {
         for release in world.users.iter().flat_map(|user| user.user.view().releases) {
@@ -427,14 +432,12 @@ pub(crate) fn settled(world: &World) {
             kept.insert(ids);
         }
     }
-    if deaths {
-        return;
-    }
     for end in ends(world).filter(|end| end.talk.phase == Phase::Confirmed && end.phone.line.is_some()) {
         let dialog = &end.talk.dialog;
         let ids = ids(&dialog.call_id, dialog.local_tag(), dialog.remote_tag());
+        let refused = broken(world).contains(&end.leg.call);
         assert!(
-            kept.contains(&ids),
+            kept.contains(&ids) || refused,
             "{} is in call {}, of which nothing is known",
             end.phone.name,
             end.leg.call

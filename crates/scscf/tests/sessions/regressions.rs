@@ -135,6 +135,21 @@ fn a_chain_of_servers_that_fork_makes_one_session() {
 }
 
 #[test]
+fn who_hangs_up_behind_a_dead_server_is_heard_on_the_other_side() {
+    for hangs_up in [(Some(5_000), None), (None, Some(5_000))] {
+        let reaction = Reaction { hangs_up: hangs_up.1, ..answers(50) };
+        let plan = Plan { hangs_up: hangs_up.0, ..plan(reaction) };
+        let acts = [
+            attach(0),
+            attach(1),
+            call(1_000, 1, 0, "sip:rem0@remote.net", plan),
+            (4_000, Act::KillServer { server: 0 }),
+        ];
+        play(&acts, |scenario| serves(scenario, 0, 0, Trade::Proxy { records: true }));
+    }
+}
+
+#[test]
 fn registrations_that_end_at_once_in_a_slow_network() {
     let expires = |phone| (phone as u64 * 7, Act::Attach { phone, expires: 60 });
     let acts = [expires(0), expires(1), call(20_000, 1, 1, "sip:alice@home1.net", plan(answers(900)))];

@@ -292,13 +292,6 @@ impl Scenario {
         proxies
     }
 
-    /// Whether a telephone or a server dies.
-    pub(crate) fn has_deaths(&self) -> bool {
-        let refuses = |rudeness: &Rudeness| matches!(rudeness, Rudeness::RefusesBye);
-        self.rudeness.iter().any(refuses)
-            || self.acts.iter().any(|(_, act)| matches!(act, Act::KillServer { .. } | Act::KillPhone { .. }))
-    }
-
     /// Whether nothing is lost, nobody dies and every server does its work.
     pub(crate) fn is_fair(&self) -> bool {
         let dies = |act: &Act| {

@@ -143,6 +143,7 @@ pub(crate) struct Phone {
     /// Knows session timers.
     pub(crate) timer: bool,
     pub(crate) alive: bool,
+    pub(crate) has_died: bool,
     pub(crate) rudeness: Rudeness,
     pub(crate) legs: Vec<Leg>,
     pub(crate) notices: Vec<Notice>,
@@ -169,6 +170,7 @@ impl Phone {
             serves: false,
             timer: true,
             alive: true,
+            has_died: false,
             rudeness: Rudeness::None,
             legs: Vec::new(),
             notices: Vec::new(),

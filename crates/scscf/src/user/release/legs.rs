@@ -60,6 +60,18 @@ impl Leg {
 }
 
 impl Release {
+    /// The side that hung up has ended; its own BYE was the first attempt to tell the other.
+    pub(super) fn of_other_side(from: Side, now: Timestamp) -> Self {
+        let told = Leg { status: Some(Status::OK.code()), ..Leg::new(from) };
+        let untold = Leg {
+            attempts: 1,
+            retry_at: Some(now + AGAIN_AFTER),
+            past_servers: true,
+            ..Leg::new(from.other())
+        };
+        Self { cause: ReleaseCause::HungUp, since: now, legs: vec![told, untold] }
+    }
+
     pub(crate) fn deadline(&self, ack_until: Option<Timestamp>) -> Option<Timestamp> {
         let open = || self.legs.iter().filter(|leg| leg.status.is_none());
         let unsent = open().any(|leg| leg.attempts == 0);
@@ -215,7 +227,7 @@ impl Session {
     }
 
     /// How many routes to a side lead through application servers: all up to our last passage.
-    fn servers_end(&self, side: Side, impi: &Impi, policy: &Policy) -> usize {
+    pub(super) fn servers_end(&self, side: Side, impi: &Impi, policy: &Policy) -> usize {
         let token = policy.tokens.mint(TokenKind::RecordRoute, impi, self.key);
         let is_own =
             |route: &str| NameAddr::parse(route).is_ok_and(|address| address.uri.user() == Some(&token));
