@@ -126,8 +126,12 @@ impl User {
     /// (state, event, moment) -> (state', outcome). Read it as the table of contents.
     pub fn step(&mut self, event: Event, moment: Moment, policy: &Policy) -> Outcome {
         let mut step = Step::new(moment, policy);
+        // What the former owner had in flight is in doubt before anything new is said.
+        let mut in_doubt = Vec::new();
         if matches!(event, Event::Resumed) {
             self.servers_in_doubt();
+            self.sessions_in_doubt(step.now());
+            in_doubt = self.notifies_in_doubt();
         }
         self.forget_relays(&step);
         // What is overdue happens first: no event meets a state that time has ended.
@@ -165,9 +169,8 @@ impl User {
             Event::Deadline => {}
             Event::Resumed => {
                 self.authentication.resumed();
-                self.sessions_resumed(&mut step);
                 self.deadline(&mut step);
-                self.resumed(&mut step);
+                self.notify_again(in_doubt, &mut step);
             }
         }
         // A challenge whose assignment died with a former owner may have outlived its time.

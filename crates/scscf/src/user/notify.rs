@@ -163,14 +163,24 @@ impl User {
         }
     }
 
-    /// A new owner: NOTIFYs that were in flight may never have left, so each such dialog gets one more, with the state as
-    /// it is now, a higher CSeq and a higher version.
-    pub(crate) fn resumed(&mut self, step: &mut Step<'_>) {
-        for id in self.subscription_ids() {
-            let Some(subscription) = self.subscriptions.get_mut(&id) else { continue };
+    /// A new owner: NOTIFYs that were in flight may never have left. Their dialogs.
+    pub(crate) fn notifies_in_doubt(&mut self) -> Vec<SubscriptionId> {
+        let mut dialogs = Vec::new();
+        for (id, subscription) in &mut self.subscriptions {
             if let Some(in_doubt) = subscription.in_flight.take() {
                 subscription.demand |= in_doubt.demand;
                 subscription.stale = false;
+                dialogs.push(*id);
+            }
+        }
+        dialogs
+    }
+
+    /// Each dialog in doubt gets one more NOTIFY, with the state as it is now, a higher CSeq and a higher version, unless there
+    /// was something new to tell it anyway.
+    pub(crate) fn notify_again(&mut self, in_doubt: Vec<SubscriptionId>, step: &mut Step<'_>) {
+        for id in in_doubt {
+            if self.subscriptions.get(&id).is_some_and(|subscription| subscription.in_flight.is_none()) {
                 self.notify(id, step);
             }
         }

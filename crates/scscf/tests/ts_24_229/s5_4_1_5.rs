@@ -73,6 +73,18 @@ fn cb_78_it_expires_once() {
 }
 
 #[test]
+fn who_wakes_when_the_deadline_has_passed_notifies_once() {
+    let mut stage = subscribed();
+    stage.now = stage.now + scscf::Span::seconds(600_000);
+    stage.reload();
+    assert_eq!(stage.sars().len(), 1);
+    let notifies = settle(&mut stage);
+    assert_eq!(notifies.len(), 1, "{notifies:#?}");
+    assert!(body(&notifies[0]).contains("event=\"expired\""), "{}", body(&notifies[0]));
+    assert_eq!(stage.last, Some(Save::Erase));
+}
+
+#[test]
 fn a_late_deadline_is_kept_before_anything_else() {
     let mut stage = Stage::registered();
     stage.now = stage.now + scscf::Span::seconds(700_000);

@@ -415,3 +415,14 @@ fn receipts_are_kept_in_bounds() {
     assert!(stage.releases().iter().all(|release| release.told.len() == 2));
     assert!(stage.sessions().is_empty());
 }
+
+#[test]
+fn who_wakes_when_the_deadline_has_passed_says_bye_once() {
+    let mut stage = Stage::registered();
+    let call = stage.calls();
+    stage.now = stage.now + scscf::Span::seconds(600_000);
+    stage.reload();
+    let (to_callee, _) = both(&mut stage);
+    let last = call.invite.cseq().number;
+    assert!(cseq(&to_callee) > last + 1, "requests after the last save may have passed, too");
+}

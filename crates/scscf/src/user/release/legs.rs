@@ -166,9 +166,8 @@ impl User {
         }
     }
 
-    /// A takeover: BYEs whose fate is not known are sent again, with a higher CSeq.
-    pub(crate) fn sessions_resumed(&mut self, step: &mut Step<'_>) {
-        let now = step.now();
+    /// A takeover: BYEs whose fate is not known are due again, with a higher CSeq.
+    pub(crate) fn sessions_in_doubt(&mut self, now: Timestamp) {
         for session in &mut self.sessions {
             session.resumed();
             for leg in session.release.iter_mut().flat_map(|release| &mut release.legs) {
@@ -177,7 +176,6 @@ impl User {
                 }
             }
         }
-        self.releases_due(step);
     }
 }
 
