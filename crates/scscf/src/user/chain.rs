@@ -146,7 +146,7 @@ impl Initial {
     }
 
     /// TS 24.229 §5.4.3.3: a server wrote a Route, which says where the request goes instead of to contacts. What others
-    /// wrote is not heeded: nobody is led past the user's contacts from outside.
+    /// wrote never reached it.
     fn is_routed(&self) -> bool {
         self.depth > 0 && self.onward.has(Name::Route)
     }

@@ -37,6 +37,10 @@ impl User {
             Entry::Binding(binding) => self.originating(draft, binding, step),
             Entry::Originating => self.originating_for_server(draft, step),
             Entry::Chain(link) => self.resume_chain(draft, link, step),
+            Entry::Dialog(_) | Entry::Release if !self.is_called(draft.onward.uri(), step.policy) => {
+                let why = "the Route of a dialog leads to the user of that dialog only";
+                Err(Rejection::new(Status::FORBIDDEN, "TS 24.229 §5.4.3.1", why))
+            }
             Entry::Dialog(_) | Entry::Release | Entry::Terminating => self.terminating(draft, step),
         }
     }
@@ -204,6 +208,7 @@ impl User {
         if !trust::includes(&next, step.policy) {
             trust::keep_what_is_inside(&mut edit);
             trust::keep_who_is_private(&mut edit, &initial.onward);
+            relay.outside = true;
         }
         if let Ok(Some(mut vector)) = initial.onward.charging_vector() {
             // 9) what the access network charged stays here

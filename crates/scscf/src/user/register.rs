@@ -312,6 +312,10 @@ fn wish(request: &Request, policy: &Policy) -> Result<Wish, Rejection> {
     if addresses.len() > MOST_CONTACTS || length > LONGEST_PATH {
         return bad("too many Contact or Path values");
     }
+    // It would come in again as if from inside the trust domain.
+    if path.iter().any(|hop| policy.is_ours(&hop.uri)) {
+        return bad("Path leads back to the S-CSCF");
+    }
     let outbound = request.values(Name::Supported).any(|tag| tag.eq_ignore_ascii_case("outbound"));
     let mut wanted = Vec::with_capacity(addresses.len());
     for address in addresses {

@@ -8,7 +8,7 @@ mod passage;
 pub(crate) use passage::{Answered, Branch, Draft, Ending, Passage, Relay};
 
 use super::chain::Stage;
-use super::{Step, User};
+use super::{Step, User, trust};
 use crate::event::{RelayId, ServerTx, Source};
 use crate::{Rejection, Reply, Span};
 use sip::proxy::{self, BranchFailure, BranchId, Heard};
@@ -78,6 +78,9 @@ impl User {
                 }
                 let mut edit = response.edit();
                 edit.remove_top_value(Name::Via);
+                if relay.outside {
+                    trust::disbelieve(&mut edit);
+                }
                 self.relay_heard(&mut relay, branch, edit.finish(), step);
             }
             Reply::Timeout | Reply::Unsendable => {

@@ -105,15 +105,18 @@ impl User {
             return self.while_releasing(id, from, &draft, step);
         }
         let mut edit = proxy::forwarded(&draft.onward);
+        let mut outside = false;
         if !trust::includes(&next_hop(&draft.onward)?, step.policy) {
             trust::keep_what_is_inside(&mut edit);
             // Towards the served user the P-CSCF stands at the border.
             if self.comes_from_served(held) {
+                outside = true;
                 trust::keep_who_is_private(&mut edit, &draft.request);
             }
         }
         let timer = ask_for_timer(&mut edit, &draft.request, step)?;
         let mut relay = self.begin_relay(&draft, Passage::Dialog { session: held, timer }, step);
+        relay.outside = outside;
         step.say(format!("{} in a dialog", draft.request.method()));
         relay.open(edit.finish(), None, Vec::new(), step);
         self.keep_relay(relay, step);
@@ -142,6 +145,12 @@ impl User {
                 }
             }
             return Ok(Some((id, from)));
+        }
+        if !keeps_session(key)
+            && !matches!(request.method(), Method::Subscribe | Method::Notify | Method::Refer)
+        {
+            let why = "a subscription carries nothing else";
+            return Err(Rejection::new(Status::FORBIDDEN, "TS 24.229 §5.4.3.1", why));
         }
         if keeps_session(key) && !self.is_early(key, request) {
             // TS 24.229 §5.4.5.1.2: released, or never known.
@@ -187,7 +196,12 @@ impl User {
     fn is_early(&self, key: u64, request: &Request) -> bool {
         let passages = || {
             self.relays.values().filter(|relay| match &relay.passage {
-                Passage::Initial(initial) => initial.key == key,
+                Passage::Initial(initial) => {
+                    let caller = relay.request.from_tag();
+                    initial.key == key
+                        && relay.request.call_id() == request.call_id()
+                        && (request.from_tag() == caller || request.to_tag() == caller)
+                }
                 Passage::Dialog { .. } => false,
             })
         };

@@ -32,6 +32,8 @@ impl User {
         let mut edit = draft.onward.edit();
         edit.remove(Name::PServedUser);
         edit.remove(Name::PUserDatabase);
+        // A Route that comes back from a server is that server's word: nobody else leads past the contacts.
+        edit.remove(Name::Route);
         let timer = ask_for_timer(&mut edit, &draft.request, step)?;
         let initial = Initial {
             key: passage_key(&draft.request, step),

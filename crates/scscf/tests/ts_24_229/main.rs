@@ -29,6 +29,7 @@ mod s5_4_3_3;
 mod s5_4_3_4;
 mod s5_4_3_ifc;
 mod s5_4_3_relaying;
+mod s5_4_3_theft;
 mod s5_4_4;
 mod s5_4_5_1;
 mod s5_4_5_1_byes;
