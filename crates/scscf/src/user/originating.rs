@@ -4,7 +4,7 @@ use super::asserted::{assert_identity, claimed, preferred};
 use super::chain::{Initial, Stage, TYPE_3};
 use super::entry::Entry;
 use super::relay::{Draft, Passage, Relay};
-use super::session::{ask_for_timer, next_hop};
+use super::session::next_hop;
 use super::{ImplicitRegistrationSet, Step, User, trust};
 use crate::cx::ServerAssignmentType;
 use crate::event::CxPurpose;
@@ -93,20 +93,8 @@ impl User {
             vector.orig_ioi = Some(step.policy.domain.clone());
             edit.replace(Name::PChargingVector, vector);
         }
-        let timer = ask_for_timer(&mut edit, &draft.request, step)?;
-        let initial = Initial {
-            key: passage_key(&draft.request, step),
-            case: SessionCase::Originating,
-            served: served_impu,
-            binding: Some(binding),
-            recorded: None,
-            onward: edit.finish(),
-            timer,
-            criteria,
-            last: None,
-            depth: 0,
-            stage: Stage::Onward,
-        };
+        let first = Initial::first(&draft, edit, SessionCase::Originating, served_impu, criteria, step)?;
+        let initial = Initial { binding: Some(binding), ..first };
         self.begin(&draft, initial, step)
     }
 
@@ -147,24 +135,9 @@ impl User {
         if !draft.request.has(Name::PAssertedIdentity) {
             edit.append(Name::PAssertedIdentity, NameAddr::new(served));
         }
-        let timer = ask_for_timer(&mut edit, &draft.request, step)?;
-        let initial = Initial {
-            key: passage_key(&draft.request, step),
-            case,
-            served: impu,
-            binding: None,
-            recorded: None,
-            onward: edit.finish(),
-            timer,
-            criteria: criteria.clone().unwrap_or_default(),
-            last: None,
-            depth: 0,
-            stage: Stage::Onward,
-        };
-        match criteria {
-            Some(_) => self.begin(&draft, initial, step),
-            None => self.ask_for_profile(&draft, initial, step),
-        }
+        let known = criteria.is_some();
+        let initial = Initial::first(&draft, edit, case, impu, criteria.unwrap_or_default(), step)?;
+        if known { self.begin(&draft, initial, step) } else { self.ask_for_profile(&draft, initial, step) }
     }
 
     /// TS 29.228 §6.1.2: the profile of a user who is not registered.
