@@ -3,6 +3,7 @@
 //! A relay lives from the request to its last final response, that of an INVITE which was accepted somewhat longer: further
 //! 2xx may come. It dies with the actor; what must outlive it is a session.
 
+mod former;
 mod passage;
 
 pub(crate) use passage::{Answered, Branch, Draft, Ending, Passage, Relay};
@@ -68,7 +69,11 @@ impl User {
         step: &mut Step<'_>,
     ) {
         let Some(mut relay) = self.relays.remove(&id).map(|relay| *relay) else {
-            return step.say("answer to a request that is no longer on its way");
+            step.say("answer to a request that is no longer on its way");
+            if let Reply::Response(response) = reply {
+                self.former_answered(id, branch, &response, step);
+            }
+            return;
         };
         let unsendable = matches!(reply, Reply::Unsendable);
         match reply {

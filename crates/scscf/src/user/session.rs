@@ -15,7 +15,7 @@ use super::relay::{Draft, Passage, Relay};
 use super::{Step, User, trust};
 use crate::event::{SessionId, Side, Source};
 use crate::{Effect, Rejection, Span, Timestamp};
-use record::contact;
+pub(crate) use record::contact;
 use sip::proxy::{self, BranchId};
 use sip::session_timer::{self, Asked, Outcome};
 use sip::{Method, Name, NameAddr, Request, RequestEdit, Response, Status, Uri};
@@ -260,7 +260,7 @@ impl User {
         }
     }
 
-    fn session_over(&mut self, id: SessionId, by: &'static str, step: &mut Step<'_>) {
+    pub(crate) fn session_over(&mut self, id: SessionId, by: &'static str, step: &mut Step<'_>) {
         let before = self.sessions.len();
         // What is being released ends with the answers to our own BYEs.
         self.sessions.retain(|session| session.id != id || session.release.is_some());

@@ -38,6 +38,7 @@ pub(crate) struct Ledger {
     pub(crate) released: usize,
     fair: bool,
     taken_over: bool,
+    gentle: bool,
     rung: BTreeMap<u32, usize>,
     branches: BTreeMap<(usize, RelayId, BranchId), Branch>,
     answers: BTreeMap<(usize, ServerTx), Answers>,
@@ -49,7 +50,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        Self { fair: scenario.is_fair(), ..Self::default() }
+        Self { fair: scenario.is_fair(), gentle: scenario.is_gentle(), ..Self::default() }
     }
 
     /// Nothing is lost or late, and nobody dies.
@@ -333,10 +334,16 @@ pub(crate) fn look(world: &mut World) {
             assert!(end.talk.our_byes <= most, "{}: {} BYEs", end.phone.name, end.talk.our_byes);
         }
     }
-    if !world.ledger.fair || now < world.ledger.looked_at + 100 {
+    if now < world.ledger.looked_at + 100 {
         return;
     }
     world.ledger.looked_at = now;
+    if world.ledger.gentle {
+        answered_by_nobody(world);
+    }
+    if !world.ledger.fair {
+        return;
+    }
     for phone in world.phones.iter().filter(|phone| phone.line.is_some()) {
         for leg in &phone.legs {
             let standing = leg.talks.iter().any(|talk| talk.phase == Phase::Confirmed);
@@ -353,6 +360,26 @@ pub(crate) fn look(world: &mut World) {
         }
     }
     pairs(world, SOON);
+}
+
+/// Nobody is in a call for long whose caller has been told that it failed.
+fn answered_by_nobody(world: &World) {
+    let now = world.network.now;
+    for end in ends(world).filter(|end| !end.leg.caller && end.talk.phase == Phase::Confirmed) {
+        let legs = || {
+            world
+                .phones
+                .iter()
+                .flat_map(|phone| &phone.legs)
+                .filter(|leg| leg.call == end.leg.call && leg.caller)
+        };
+        let heard =
+            legs().any(|leg| leg.talks.iter().any(|talk| talk.name == end.talk.name && talk.was_confirmed));
+        let told = legs().filter_map(|leg| leg.over_at).max();
+        let late =
+            told.is_some_and(|at| now > at.max(end.talk.since) + SOON) && legs().all(|leg| !leg.pending);
+        assert!(heard || !late, "{} is in call {}, and nobody listens", end.phone.name, end.leg.call);
+    }
 }
 
 /// Calls of telephones and B2BUAs that died, of which nobody can tell the others, and of those who refuse a BYE.

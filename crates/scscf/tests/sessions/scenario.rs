@@ -292,6 +292,18 @@ impl Scenario {
         proxies
     }
 
+    /// Whether nothing is lost or late, nobody dies, and who leaves does it in order.
+    pub(crate) fn is_gentle(&self) -> bool {
+        let in_order = |act: &Act| match act {
+            Act::TakeOver { in_order, .. } => *in_order,
+            Act::KillServer { .. } | Act::KillPhone { .. } | Act::RevivePhone { .. } => false,
+            _ => true,
+        };
+        let polite = self.rudeness.iter().all(|rudeness| *rudeness == Rudeness::None);
+        let quick = self.weather.lost == 0 && self.weather.delay <= 40;
+        polite && quick && self.acts.iter().all(|(_, act)| in_order(act))
+    }
+
     /// Whether nothing is lost, nobody dies and every server does its work.
     pub(crate) fn is_fair(&self) -> bool {
         let dies = |act: &Act| {

@@ -29,6 +29,8 @@ pub(crate) struct Talk {
     pub(crate) name: String,
     pub(crate) phase: Phase,
     pub(crate) was_confirmed: bool,
+    /// When it was answered.
+    pub(crate) since: u64,
     pub(crate) over_at: Option<u64>,
     /// When our BYE was answered.
     pub(crate) bye_answered: Option<u64>,
@@ -64,6 +66,7 @@ impl Talk {
             name: name.into(),
             phase: Phase::Early,
             was_confirmed: false,
+            since: 0,
             over_at: None,
             bye_answered: None,
             bye_sent: false,

@@ -411,6 +411,10 @@ fn two_that_answer_at_once_are_two_sessions_and_the_caller_hears_both() {
     assert_eq!(stage.user.next_deadline().unwrap().millis(), binding_ends);
     stage.pass(40);
     stage.hear(&hops[1], &Answer::of_alice(200).tag("four"));
+    let byes = stage.byes();
+    assert_eq!(byes.len(), 1, "it came too late for the caller");
+    assert_eq!(byes[0].request.to_tag(), Some("four"));
+    stage.answers_bye(&byes[0], 200);
     assert_eq!(stage.sessions().len(), 3);
 }
 
