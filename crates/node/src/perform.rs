@@ -55,16 +55,24 @@ impl Shell {
                     duties.answered_ask(ask);
                     self.operators.tell(ask, told);
                 }
-                Effect::TellSiblings { impus, contacts } => self.tell_siblings(impi, impus, contacts),
+                Effect::TellSiblings { impus, contacts, also } => {
+                    self.tell_siblings(impi, impus, contacts, also);
+                }
             }
         }
     }
 
-    fn tell_siblings(self: &Rc<Self>, impi: &Impi, impus: Vec<Impu>, contacts: Vec<SharedContact>) {
+    fn tell_siblings(
+        self: &Rc<Self>,
+        impi: &Impi,
+        impus: Vec<Impu>,
+        contacts: Vec<SharedContact>,
+        also: Vec<Impi>,
+    ) {
         let (shell, impi) = (Rc::clone(self), impi.clone());
         // They hear it in their own time, as anything else from outside.
         tokio::task::spawn_local(async move {
-            let mut siblings = BTreeSet::new();
+            let mut siblings = BTreeSet::from_iter(also);
             for impu in &impus {
                 match shell.store.holders(impu).wait().await {
                     Ok(holders) => siblings.extend(holders),

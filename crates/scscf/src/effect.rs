@@ -1,7 +1,7 @@
 //! Everything the user may ask of the world. A sealed vocabulary: nothing else gets out.
 
 use crate::{
-    Impu, Rejection, Timestamp, cx,
+    Impi, Impu, Rejection, Timestamp, cx,
     event::{AskTx, CxPurpose, CxTx, Purpose, RelayId, ServerTx, SharedContact},
 };
 use sip::proxy::BranchId;
@@ -26,8 +26,8 @@ pub enum Effect {
     CxAnswer { tx: CxTx, answer: cx::DemandAnswer },
     /// Answer an operator.
     Tell { ask: AskTx, told: Told },
-    /// Tell the other private user identities that share these public identities.
-    TellSiblings { impus: Vec<Impu>, contacts: Vec<SharedContact> },
+    /// Tell the other private user identities that share these public identities, and these, which did.
+    TellSiblings { impus: Vec<Impu>, contacts: Vec<SharedContact>, also: Vec<Impi> },
 }
 
 /// How an operator's wish was taken.

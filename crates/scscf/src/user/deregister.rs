@@ -227,7 +227,7 @@ impl User {
             self.registration.sets.retain(|set| !set.bindings.is_empty());
         }
         if self.registration.sets.is_empty() {
-            self.registration.siblings.clear();
+            self.forget_siblings();
         }
     }
 }

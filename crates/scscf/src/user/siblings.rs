@@ -12,19 +12,24 @@ impl User {
     /// identities or somebody has spoken up.
     pub(crate) fn tell_siblings(&self, impu: &Impu, step: &mut Step<'_>) {
         let Some(set) = self.registration.set_of(impu) else { return };
+        let also = self.registration.departed_siblings.clone();
         let shared = set.associated_identities.iter().any(|impi| *impi != self.impi)
-            || !self.registration.siblings.is_empty();
+            || !self.registration.siblings.is_empty()
+            || !also.is_empty();
         if shared {
             let impus: Vec<_> = set.unbarred().map(|identity| identity.impu.clone()).collect();
             let contacts = shared_contacts(set, &impus);
-            step.effect(Effect::TellSiblings { impus, contacts });
+            step.effect(Effect::TellSiblings { impus, contacts, also });
         }
     }
 
     /// Another private identity told its contacts.
     pub(crate) fn sibling_told(&mut self, impi: Impi, mut contacts: Vec<SharedContact>, step: &mut Step<'_>) {
-        if impi == self.impi || !self.is_registered() {
+        if impi == self.impi {
             return;
+        }
+        if !self.is_registered() {
+            return self.sibling_goes_on(&impi, &contacts, step);
         }
         for contact in &mut contacts {
             contact.impus.retain(|impu| self.registration.set_of(impu).is_some());
@@ -36,7 +41,12 @@ impl User {
         if known.map_or(contacts.is_empty(), |known| *known == contacts) {
             return;
         }
+        let departed = &mut self.registration.departed_siblings;
+        departed.retain(|departed| *departed != impi);
         if contacts.is_empty() {
+            if departed.len() < MOST_SIBLINGS {
+                departed.push(impi.clone());
+            }
             self.registration.siblings.remove(&impi);
         } else if news && self.registration.siblings.len() >= MOST_SIBLINGS {
             step.say("too many private identities share these public ones");
@@ -55,6 +65,37 @@ impl User {
             }
         }
         self.notify_all(step);
+    }
+
+    /// Nobody is registered here any more, but a session may go on at a contact of a sibling, for as long as that is bound.
+    fn sibling_goes_on(&mut self, impi: &Impi, contacts: &[SharedContact], step: &mut Step<'_>) {
+        let Some(known) = self.registration.siblings.get_mut(impi) else { return };
+        known.retain_mut(|known| {
+            let told = contacts.iter().find(|told| told.id == known.id);
+            known.expires_at = told.map_or(known.expires_at, |told| told.expires_at);
+            told.is_some()
+        });
+        if known.is_empty() {
+            self.registration.siblings.remove(impi);
+        }
+        step.changed();
+        step.say("another private identity told its contacts");
+    }
+
+    /// Nobody is registered here any more: of the siblings only those contacts matter at which sessions go on.
+    pub(crate) fn forget_siblings(&mut self) {
+        let Self { registration, sessions, relays, .. } = self;
+        let branches = relays.values().flat_map(|relay| &relay.branches).filter(|branch| !branch.done);
+        let used: Vec<u64> = sessions
+            .iter()
+            .filter_map(|session| session.binding)
+            .chain(branches.filter_map(|branch| branch.binding))
+            .collect();
+        registration.siblings.retain(|_, contacts| {
+            contacts.retain(|contact| used.contains(&contact.id));
+            !contacts.is_empty()
+        });
+        registration.departed_siblings = Vec::new();
     }
 
     /// What siblings told lapses by itself.

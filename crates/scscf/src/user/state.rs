@@ -104,6 +104,9 @@ pub struct Registration {
     pub sets: Vec<ImplicitRegistrationSet>,
     /// Contacts of other private user identities under shared public identities.
     pub siblings: BTreeMap<Impi, Vec<SharedContact>>,
+    /// Private user identities that shared public ones and have left: sessions at our contacts may be theirs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub departed_siblings: Vec<Impi>,
     /// What application servers have been told, by service profile.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub third_party: Vec<ThirdParty>,

@@ -166,7 +166,7 @@ fn siblings_are_told_when_the_hss_names_them() {
         .said
         .iter()
         .filter_map(|effect| match effect {
-            Effect::TellSiblings { impus, contacts } => Some((impus.len(), contacts.clone())),
+            Effect::TellSiblings { impus, contacts, .. } => Some((impus.len(), contacts.clone())),
             _ => None,
         })
         .collect();
