@@ -55,8 +55,22 @@ impl User {
     /// Keeps a relay that has branches or waits for something, and forgets one that is over.
     pub(crate) fn keep_relay(&mut self, mut relay: Relay, step: &Step<'_>) {
         if !relay.is_over(step.now()) {
-            relay.give_back_room();
+            if relay.lingers() {
+                relay.give_back_room();
+                self.limit_lingering(step);
+            }
             self.relays.insert(relay.id, Box::new(relay));
+        }
+    }
+
+    /// Of those of which only further 2xx are awaited no more are kept than may be on their way; the oldest goes first.
+    fn limit_lingering(&mut self, step: &Step<'_>) {
+        let lingering = || self.relays.values().filter(|relay| relay.lingers());
+        if lingering().count() >= step.policy.session.max_relays
+            && let Some(oldest) =
+                lingering().min_by_key(|relay| (relay.since, relay.id)).map(|relay| relay.id)
+        {
+            self.relays.remove(&oldest);
         }
     }
 

@@ -348,9 +348,7 @@ impl Relay {
 
     /// What only lingers keeps no octets but those that a further dialog is made of: there are many of them.
     pub(super) fn give_back_room(&mut self) {
-        if self.lingers()
-            && let Passage::Initial(initial) = &mut self.passage
-        {
+        if let Passage::Initial(initial) = &mut self.passage {
             initial.onward = self.request.clone();
             initial.criteria = Default::default();
             if let Stage::Contacts(groups) = &mut initial.stage {
