@@ -153,7 +153,7 @@ impl Server {
     }
 
     fn owner(&self, message: &Text) -> Option<Owner> {
-        self.owners.get(&(message.value("Call-ID").to_owned(), message.tag("To"))).copied()
+        self.owners.get(&(message.value("Call-ID").to_owned(), message.tag("To").to_owned())).copied()
     }
 
     fn heard(&mut self, job: Job, branch: &str, heard: Heard) {

@@ -30,10 +30,10 @@ impl Side {
             local: text::untagged(request.value("To")),
             tag: tag(),
             remote: text::untagged(request.value("From")),
-            remote_tag: request.tag("From"),
+            remote_tag: request.tag("From").to_owned(),
             cseq: 0,
             target: text::uri(request.value("Contact")).to_owned(),
-            routes: request.elements("Record-Route"),
+            routes: request.elements("Record-Route").map(str::to_owned).collect(),
             origin: Some(origin),
         }
     }
@@ -55,8 +55,8 @@ impl Side {
 
     /// Takes in a response that makes or confirms the dialog.
     pub(super) fn answered(&mut self, response: &Text) {
-        self.remote_tag = response.tag("To");
-        self.routes = response.elements("Record-Route");
+        response.tag("To").clone_into(&mut self.remote_tag);
+        self.routes = response.elements("Record-Route").map(str::to_owned).collect();
         self.routes.reverse();
         self.refresh_target(response);
     }

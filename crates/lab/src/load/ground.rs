@@ -6,11 +6,11 @@ use super::{
     mark::{Kind, Mark},
     outbox::Outbox,
     tally::Causes,
-    text::{self, Text},
+    text::Text,
     timers::Timers,
     user::User,
 };
-use crate::{aka::Key, provisioning::generated_name};
+use crate::{aka::Key, provisioning::generated_name, wire::text::uri};
 use std::{io::Write, net::SocketAddr};
 use tokio::time::Instant;
 
@@ -167,7 +167,7 @@ impl Dialog {
     ) -> Self {
         let mut route = Vec::new();
         route_line(set, &mut route);
-        Self { target: text::uri(text.contact).to_owned(), route, from, to }
+        Self { target: uri(text.contact).to_owned(), route, from, to }
     }
 
     /// Of the side that asked, from a 2xx (RFC 3261 §12.1.2); whether its route set begins with the P-CSCF's.

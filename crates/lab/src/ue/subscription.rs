@@ -147,7 +147,7 @@ impl Inner {
         let fresh = reginfo.filter(|reginfo| dialog.version.is_none_or(|version| reginfo.version > version));
         dialog.version = fresh.as_ref().map(|reginfo| reginfo.version).or(dialog.version);
         if let Some(tag) = text::parameter(&request.value("From"), "tag") {
-            dialog.remote_tag = tag;
+            tag.clone_into(&mut dialog.remote_tag);
         }
         let state = request.value("Subscription-State");
         let terminated = state.trim_start().starts_with("terminated");
@@ -183,7 +183,7 @@ impl Inner {
 impl Dialog {
     fn established(&mut self, response: &Incoming) {
         if let Some(tag) = text::parameter(&response.value("To"), "tag") {
-            self.remote_tag = tag;
+            tag.clone_into(&mut self.remote_tag);
         }
         let target = response.value("Contact");
         if !target.is_empty() {

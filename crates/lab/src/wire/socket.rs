@@ -1,6 +1,7 @@
 //! RFC 3261 §18 — the sockets of the lab's user agents and servers: datagrams, and streams that are opened when needed,
 //! kept, and cut into messages.
 
+use super::Kind;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,6 +10,7 @@ use tokio::{
     time::timeout,
 };
 
+/// Octets of a message at most; a stream with a longer one is closed.
 const LONGEST: usize = 256 * 1024;
 /// How long the opening of a connection may take.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -29,6 +31,14 @@ impl Origin {
     pub(crate) const fn address(&self) -> SocketAddr {
         match self {
             Self::Udp(address) | Self::Tcp(address, _) => *address,
+        }
+    }
+
+    /// The transport.
+    pub(crate) const fn kind(&self) -> Kind {
+        match self {
+            Self::Udp(_) => Kind::Udp,
+            Self::Tcp(..) => Kind::Tcp,
         }
     }
 
