@@ -2,6 +2,7 @@
 
 mod answering;
 mod asked;
+mod audience;
 mod call;
 mod config;
 mod error;
