@@ -188,7 +188,7 @@ impl Server {
         if mode == Mode::Silent {
             return;
         }
-        let tag = format!("{:016x}", rand::random::<u64>());
+        let tag = wire::tag();
         if invite {
             self.say(&key, &self.response(&request, 100, &tag));
             if let Some(status) = progress {

@@ -1,6 +1,6 @@
 //! RFC 3261 §12 — one side of a dialog that an application server has with somebody.
 
-use crate::wire::{Origin, Text, text};
+use crate::wire::{Origin, Text, call_id, tag, text};
 
 /// One side of a dialog.
 #[derive(Clone, Debug)]
@@ -16,10 +16,6 @@ pub(super) struct Side {
     routes: Vec<String>,
     /// Where the other side's messages came from.
     pub(super) origin: Option<Origin>,
-}
-
-fn tag() -> String {
-    format!("{:016x}", rand::random::<u64>())
 }
 
 impl Side {
@@ -41,7 +37,7 @@ impl Side {
     /// Towards whom a new request goes.
     pub(super) fn calling(local: &str, remote: &str, target: &str, routes: Vec<String>) -> Self {
         Self {
-            call_id: format!("{:032x}", rand::random::<u128>()),
+            call_id: call_id(),
             local: text::untagged(local),
             tag: tag(),
             remote: text::untagged(remote),

@@ -109,6 +109,16 @@ pub(crate) fn branch() -> String {
     format!("z9hG4bK{:016x}", rand::random::<u64>())
 }
 
+/// A tag that no other side of a dialog has.
+pub(crate) fn tag() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// A Call-ID that no other dialog has.
+pub(crate) fn call_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
 impl Wire {
     /// Opens sockets and serves them. Connections are opened from the port on which they are called back.
     pub(crate) async fn open(

@@ -283,7 +283,7 @@ impl Serving {
         let of = Key::of(&text, "INVITE");
         let invite = self.servers.get(&of);
         let status = if invite.is_some() { 200 } else { 481 };
-        let tag = invite.and_then(Server::tag).unwrap_or_else(|| format!("{:08x}", rand::random::<u32>()));
+        let tag = invite.and_then(Server::tag).unwrap_or_else(super::tag);
         let open = invite.is_some_and(Server::is_open);
         let response = text.response(status, phrase(status), &tag);
         self.tell(true, response.line());

@@ -60,7 +60,7 @@ pub(super) enum Event {
 
 pub(super) type Events = mpsc::Sender<Event>;
 
-/// The address of ours that `far` sees.
+/// The address of ours that `far` sees, with any port. Connecting a socket for datagrams tells it without a packet.
 pub(crate) fn facing(far: SocketAddr) -> std::io::Result<SocketAddr> {
     let probe = std::net::UdpSocket::bind(if far.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
     probe.connect(far)?;
