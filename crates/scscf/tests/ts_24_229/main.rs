@@ -26,6 +26,7 @@ mod s5_4_2_1_2;
 mod s5_4_3_1;
 mod s5_4_3_2;
 mod s5_4_3_3;
+mod s5_4_3_3_contacts;
 mod s5_4_3_4;
 mod s5_4_3_ifc;
 mod s5_4_3_relaying;
