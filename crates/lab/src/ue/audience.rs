@@ -23,27 +23,20 @@ impl<On: FnMut(&Happening), Stop: Future<Output = ()>> Audience<On, Stop> {
         &mut self,
         doing: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        tokio::pin!(doing);
-        loop {
+        let stop = &mut self.stop;
+        let unless_stopped = async {
             tokio::select! {
                 biased;
-                Some(happening) = self.happenings.recv() => (self.on)(&happening),
-                done = &mut doing => return done,
-                () = &mut self.stop => return Err(Error::Stopped),
+                done = doing => done,
+                () = stop => Err(Error::Stopped),
             }
-        }
+        };
+        listen(&mut self.happenings, &mut self.on, unless_stopped).await
     }
 
     /// Listens while something is done that goes on to its end: a goodbye.
     pub(super) async fn throughout<T>(&mut self, doing: impl Future<Output = T>) -> T {
-        tokio::pin!(doing);
-        loop {
-            tokio::select! {
-                biased;
-                Some(happening) = self.happenings.recv() => (self.on)(&happening),
-                done = &mut doing => return done,
-            }
-        }
+        listen(&mut self.happenings, &mut self.on, doing).await
     }
 
     /// Hears what is left to be heard, and lets the UE fall silent.
@@ -52,5 +45,20 @@ impl<On: FnMut(&Happening), Stop: Future<Output = ()>> Audience<On, Stop> {
             (self.on)(&happening);
         }
         ue.stop();
+    }
+}
+
+async fn listen<T>(
+    happenings: &mut mpsc::UnboundedReceiver<Happening>,
+    on: &mut impl FnMut(&Happening),
+    doing: impl Future<Output = T>,
+) -> T {
+    tokio::pin!(doing);
+    loop {
+        tokio::select! {
+            biased;
+            Some(happening) = happenings.recv() => on(&happening),
+            done = &mut doing => return done,
+        }
     }
 }
