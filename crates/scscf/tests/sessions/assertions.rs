@@ -36,6 +36,8 @@ pub(crate) struct Ledger {
     pub(crate) answered: usize,
     pub(crate) registered: usize,
     pub(crate) released: usize,
+    /// When the network ended all registrations of a user.
+    pub(crate) ended: Vec<(usize, Timestamp)>,
     fair: bool,
     taken_over: bool,
     gentle: bool,
@@ -366,6 +368,20 @@ pub(crate) fn look(world: &mut World) {
         }
     }
     pairs(world, SOON);
+    ended(world);
+}
+
+/// A user whose registrations the network ended is in no session that it was in then.
+fn ended(world: &mut World) {
+    let now = world.time();
+    let soon = scscf::Span::from_millis(SOON);
+    let due: Vec<_> = world.ledger.ended.iter().filter(|(_, at)| now > *at + soon).copied().collect();
+    world.ledger.ended.retain(|(_, at)| now <= *at + soon);
+    for (user, at) in due {
+        for session in sessions(&world.users[user].user) {
+            assert!(session.since >= at, "a session outlives the registration: {session:?}");
+        }
+    }
 }
 
 /// Nobody is in a call for long whose caller has been told that it failed.
@@ -388,9 +404,12 @@ fn answered_by_nobody(world: &World) {
     }
 }
 
-/// Calls of telephones and B2BUAs that died, of which nobody can tell the others, and of those who refuse a BYE.
+/// Calls of telephones and B2BUAs that died, of which nobody can tell the others, and of those who refuse a BYE or let the
+/// session lapse.
 fn broken(world: &World) -> BTreeSet<u32> {
-    let is_broken = |phone: &&Phone| phone.has_died || phone.rudeness == Rudeness::RefusesBye;
+    let is_broken = |phone: &&Phone| {
+        phone.has_died || matches!(phone.rudeness, Rudeness::RefusesBye | Rudeness::NeverRefreshes)
+    };
     world.phones.iter().filter(is_broken).flat_map(|phone| &phone.legs).map(|leg| leg.call).collect()
 }
 
@@ -440,6 +459,18 @@ pub(crate) fn settled(world: &World) {
     }
     pairs(world, 0);
     beliefs(world);
+    if world.ledger.fair {
+        for end in ends(world).filter(|end| !end.leg.caller && end.talk.was_confirmed) {
+            // A BYE of the caller may overtake its ACK, which then has nowhere to go.
+            let brief = end.talk.over_at.is_some_and(|at| at < end.talk.since + SOON);
+            assert!(
+                end.talk.acknowledged || (brief && !end.talk.byed_by_us),
+                "{} never got the ACK of call {}",
+                end.phone.name,
+                end.leg.call
+            );
+        }
+    }
     if !world.ledger.taken_over {
         for release in world.users.iter().flat_map(|user| user.user.view().releases) {
             let open = release
@@ -455,21 +486,14 @@ pub(crate) fn settled(world: &World) {
             ids(end.talk.dialog.call_id.as_ref(), end.talk.dialog.local_tag(), end.talk.dialog.remote_tag())
         })
         .collect();
-    let ignored: BTreeSet<_> = ends(world)
-        .filter(|end| end.phone.rudeness == Rudeness::IgnoresBye)
-        .map(|end| {
-            ids(end.talk.dialog.call_id.as_ref(), end.talk.dialog.local_tag(), end.talk.dialog.remote_tag())
-        })
-        .collect();
     let mut kept = BTreeSet::new();
     for user in &world.users {
         for session in sessions(&user.user) {
             let (caller, callee) = (session.caller.address.tag(), session.callee.address.tag());
             let ids = ids(&session.call_id, caller.unwrap_or(""), callee.unwrap_or(""));
+            assert!(session.timer.is_none_or(|(_, ends)| ends > world.time()), "it lapsed: {session:?}");
             assert!(session.release.is_none(), "a release that never ends: {session:?}");
-            // Nobody heard what became of a BYE that was on its way when the owner changed.
-            let unheard = world.ledger.taken_over && ignored.contains(&ids);
-            assert!(standing.contains(&ids) || unheard, "a session that nobody is in: {session:?}");
+            assert!(standing.contains(&ids), "a session that nobody is in: {session:?}");
             kept.insert(ids);
         }
     }
@@ -498,7 +522,10 @@ fn beliefs(world: &World) {
     }
     for (number, setup) in world.scenario.users.iter().enumerate() {
         let bound = world.users[number].user.is_registered();
-        let user = format!("sip:{}@home1.net", setup.name);
+        if setup.second_set {
+            continue;
+        }
+        let user = setup.identity(false);
         for criterion in &setup.criteria {
             let place = crate::network::server(criterion.server);
             let proxies =
