@@ -104,6 +104,9 @@ impl User {
         {
             return self.while_releasing(id, from, &draft, step);
         }
+        if matches!(draft.request.method(), Method::Invite | Method::Update) {
+            step.policy.media.check(self.media_profile_of(held, entry), &draft.request)?;
+        }
         let mut edit = proxy::forwarded(&draft.onward);
         let mut outside = false;
         if !trust::includes(&next_hop(&draft.onward)?, step.policy) {
@@ -121,6 +124,15 @@ impl User {
         relay.open(edit.finish(), None, Vec::new(), step);
         self.keep_relay(relay, step);
         Ok(())
+    }
+
+    /// TS 24.229 §6.3: what the served user of a dialog has subscribed to.
+    fn media_profile_of(&self, held: Option<(SessionId, Side)>, entry: &Entry) -> Option<u32> {
+        let session = self.sessions.iter().find(|session| held.is_some_and(|(id, _)| session.id == id));
+        let early =
+            || self.early().map(|(_, initial)| initial).find(|initial| *entry == Entry::Dialog(initial.key));
+        let served = session.map(|session| &session.served).or_else(|| early().map(|it| &it.served))?;
+        self.registration.set_of(served)?.service_profile(served)?.media_profile
     }
 
     /// The session that a request belongs to, if one is kept, and the side that sent it.
