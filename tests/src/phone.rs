@@ -89,6 +89,8 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Phone {
     socket: UdpSocket,
+    /// Holds its port for TCP, where it refuses: large requests that try TCP first must not find somebody else there.
+    _held: socket2::Socket,
     server: SocketAddr,
     waiting: VecDeque<Text>,
     /// User name; identities are `NAME@DOMAIN` and `sip:NAME@DOMAIN`.
@@ -117,6 +119,14 @@ pub struct Dialog {
     pub accepted: Text,
 }
 
+/// One port for both transports; that of TCP is held, and nobody listens there.
+fn sockets() -> std::io::Result<(UdpSocket, socket2::Socket)> {
+    let held = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    held.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    let address = held.local_addr()?.as_socket().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+    Ok((UdpSocket::bind(address)?, held))
+}
+
 fn md5(parts: &[&[u8]]) -> String {
     let mut hash = Md5::new();
     for part in parts {
@@ -134,12 +144,14 @@ impl Phone {
     /// # Panics
     /// If no socket can be had.
     pub fn new(name: &str, server: SocketAddr) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap_or_else(|error| panic!("{error}"));
+        let (socket, held) =
+            (0..100).find_map(|_| sockets().ok()).expect("a port that is free for UDP and TCP");
         let port = socket.local_addr().map_or(0, |address| address.port());
         Self {
             call_id: format!("{name}-{port}@phone.invalid"),
             name: name.to_owned(),
             socket,
+            _held: held,
             server,
             waiting: VecDeque::new(),
             cseq: 0,

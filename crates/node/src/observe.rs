@@ -243,9 +243,9 @@ fn effect(effect: &Effect) -> String {
             )
         }
         Effect::Send { request, .. } => format!("{} to {}", request.method().as_str(), request.uri_text()),
-        Effect::Relay { request, .. } => format!("{} on to {}", request.method().as_str(), next(request)),
+        Effect::Relay { request, .. } => format!("{} onward to {}", request.method().as_str(), next(request)),
         Effect::Cancel { .. } => "CANCEL".into(),
-        Effect::Pass { request } => format!("{} on to {}", request.method().as_str(), next(request)),
+        Effect::Pass { request } => format!("{} onward to {}", request.method().as_str(), next(request)),
         Effect::CxRequest { request: cx::Request::MultimediaAuth(_), .. } => "MAR".into(),
         Effect::CxRequest { request: cx::Request::ServerAssignment(sar), .. } => {
             format!("SAR {:?}", sar.assignment)

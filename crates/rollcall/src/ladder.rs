@@ -40,7 +40,7 @@ fn is_message(word: &str) -> bool {
 
 /// The heads of the parties.
 pub(crate) fn heads() -> String {
-    format!("{:>24}{:>38}{:>37}", "UE P-CSCF", "S-CSCF", "HSS")
+    format!("{:>27}{:>35}{:>37}", "UE P-CSCF AS", "S-CSCF", "HSS")
 }
 
 /// The lines of one observation.
@@ -87,7 +87,8 @@ fn effects(observation: &Value) -> impl Iterator<Item = &str> {
 fn rung(at: &str, words: &str, is_cause: bool) -> String {
     let (party, words) = reading(words, is_cause);
     // Where it goes is in the view; a lane has no room for a URI.
-    let words = words.find(" to sip").map_or(words, |at| &words[..at]);
+    let uri = [" to sip", " to tel:"].iter().find_map(|start| words.find(start));
+    let words = uri.map_or(words, |at| &words[..at]);
     let toward = |words: &str| format!("{}>", fill(words, GAP - 1));
     let away = |words: &str| format!("<{}", fill(words, GAP - 1));
     let bars = |left: &str, right: &str| {

@@ -12,8 +12,8 @@ pub const LINE: usize = 8 * 1024;
 pub const LINES: usize = 256;
 /// Most Via values.
 pub const VIAS: usize = 100;
-/// Most Route values, and most Record-Route values.
-pub const ROUTES: usize = 32;
+/// Most Route values, and most Record-Route values: two users with ten application servers each make 42.
+pub const ROUTES: usize = 64;
 /// Most Contact values.
 pub const CONTACTS: usize = 10;
 /// Longest URI, in octets.

@@ -3,7 +3,7 @@
 import { clock, h } from "/dashboard/element.js";
 
 const MOST = 300;
-const PARTY = { sip: "UE and P-CSCF", hss: "HSS", operator: "operator" };
+const PARTY = { sip: "UE, P-CSCF, application server or other network", hss: "HSS", operator: "operator" };
 
 const MESSAGE = /^([A-Z]+|\d{3})$/;
 
@@ -35,7 +35,7 @@ function rung(line, isCause) {
   const [lane, direction, words] = reading(line, isCause);
   if (!lane) return h("div", { class: "rung" }, h("div", { class: "note" }, words));
   const inward = (lane === "sip") === (direction === "right");
-  const shown = words.replace(/ to sips?:\S+$/, "");
+  const shown = words.replace(/ to (sips?|tel|urn):.*$/, "");
   const spoken = inward ? ` from ${PARTY[lane]} to S-CSCF` : ` from S-CSCF to ${PARTY[lane]}`;
   return h("div", { class: "rung" },
     h("div", { class: `arrow ${lane} ${direction}`, title: words }, shown, h("span", { class: "hidden" }, spoken)));
@@ -58,7 +58,7 @@ export class Ladder {
     this.seen = 0;
     this.element = h("section", { class: "card" }, h("h2", {}, "Messages"),
       h("div", { class: "lanes", "aria-hidden": "true" },
-        h("span", {}, "UE · P-CSCF"), h("span", {}, "S-CSCF"), h("span", {}, "HSS"), h("span", {}, "Operator")),
+        h("span", {}, "UE · P-CSCF · AS"), h("span", {}, "S-CSCF"), h("span", {}, "HSS"), h("span", {}, "Operator")),
       this.list, this.empty);
   }
 

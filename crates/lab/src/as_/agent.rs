@@ -34,7 +34,7 @@ impl Agent {
         *self.state.borrow() == *state
     }
 
-    fn is_set_up(&self) -> bool {
+    fn is_being_set_up(&self) -> bool {
         matches!(*self.state.borrow(), AgentState::Calling | AgentState::Ringing { .. })
     }
 }
@@ -43,7 +43,7 @@ impl Server {
     fn add_agent(&mut self, side: Side, state: AgentState) -> (u64, AgentCall) {
         let (sender, state) = watch::channel(state);
         let call = self.number();
-        let address = self.way.wire.addresses().first().map(|(_, address)| address.ip());
+        let address = self.way.wire.addresses().first().map(|own| own.address.ip());
         let shown =
             AgentCall { id: call, call_id: side.call_id.clone(), state, inputs: self.shared.inputs.clone() };
         self.owners.insert(side.name(), Owner::Agent(call));
@@ -157,7 +157,8 @@ impl Server {
         match (method, heard) {
             ("INVITE", Heard::Provisional(response)) => {
                 let status = response.status();
-                let agent = self.agents.get_mut(&call).filter(|agent| agent.is_set_up() && status > 100);
+                let agent =
+                    self.agents.get_mut(&call).filter(|agent| agent.is_being_set_up() && status > 100);
                 if let Some(agent) = agent {
                     agent.state.send_replace(AgentState::Ringing { status });
                 }

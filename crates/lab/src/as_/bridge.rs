@@ -102,7 +102,7 @@ impl Server {
             request.value("From"),
             request.value("To"),
             request.uri(),
-            request.elements("Route"),
+            request.elements("Route").map(str::to_owned).collect(),
         );
         there.origin = Some(origin.clone());
         let bridge = self.number();
@@ -219,7 +219,7 @@ impl Server {
             if both.accepted.len() >= ACKS {
                 both.accepted.clear();
             }
-            both.accepted.insert(branch.clone(), response.tag("To"));
+            both.accepted.insert(branch.clone(), response.tag("To").to_owned());
             both.answered.push(Answered { side: from, key, cseq, other, branch });
         }
         let mut said = request.response(status, response.reason(), &both.sides[from].tag);

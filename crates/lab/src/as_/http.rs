@@ -1,12 +1,10 @@
 //! The journal of an application server over HTTP, and what can be asked of it meanwhile.
 
 use super::{Behaviour, Error, Shared, Wanted, locked};
-use actix_web::{
-    App, HttpResponse, HttpServer, ResponseError, dev::Server, http::StatusCode, http::header::ContentType,
-    web,
-};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{fmt, io, net::TcpListener, sync::Arc};
+use crate::http::{Problem, json, nothing_here, read};
+use actix_web::{App, HttpResponse, HttpServer, dev::Server, web};
+use serde::{Deserialize, Serialize};
+use std::{io, net::TcpListener, sync::Arc};
 
 type State = web::Data<Arc<Shared>>;
 
@@ -23,45 +21,9 @@ pub(super) fn server(listener: TcpListener, shared: Arc<Shared>) -> io::Result<S
             .route("/calls", web::get().to(calls))
             .route("/calls", web::post().to(originate))
             .route("/calls/{call_id}", web::delete().to(hang_up))
-            .default_service(web::to(async || Problem::new(404, "there is nothing here").error_response()))
+            .default_service(web::to(nothing_here))
     });
     Ok(server.listen(listener)?.workers(1).disable_signals().shutdown_timeout(1).run())
-}
-
-/// An error as RFC 9457 has it.
-#[derive(Debug)]
-struct Problem {
-    status: StatusCode,
-    detail: String,
-}
-
-impl Problem {
-    fn new(status: u16, detail: impl Into<String>) -> Self {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, detail: detail.into() }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)
-    }
-}
-
-impl ResponseError for Problem {
-    fn status_code(&self) -> StatusCode {
-        self.status
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        let body = serde_json::json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
-        HttpResponse::build(self.status).content_type("application/problem+json").body(body.to_string())
-    }
 }
 
 impl From<Error> for Problem {
@@ -74,15 +36,6 @@ impl From<Error> for Problem {
         };
         Self::new(status, error.to_string())
     }
-}
-
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::new(400, error.to_string()))
-}
-
-fn json(value: &impl Serialize) -> Result<HttpResponse, Problem> {
-    let body = serde_json::to_string(value).map_err(|error| Problem::new(500, error.to_string()))?;
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
 }
 
 #[derive(Deserialize)]

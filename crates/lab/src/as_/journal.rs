@@ -1,10 +1,10 @@
 //! What an application server was sent.
 
-use crate::wire::Text;
+use crate::{locked, wire::Text};
 use serde::Serialize;
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 /// How many requests are kept.
@@ -49,7 +49,7 @@ impl Entry {
             at: jiff::Timestamp::now().to_string(),
             method: request.method().to_owned(),
             uri: request.uri().to_owned(),
-            routes: request.elements("Route"),
+            routes: request.elements("Route").map(str::to_owned).collect(),
             served_user: some("P-Served-User"),
             from: request.value("From").to_owned(),
             to: request.value("To").to_owned(),
@@ -79,7 +79,7 @@ struct Pages {
 
 impl Journal {
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     pub(super) fn enter(&self, request: &Text) {

@@ -21,14 +21,14 @@ pub use call::{AgentCall, AgentState};
 pub use config::{Behaviour, Config, Mode, ModeError, Name, Wanted};
 pub use journal::Entry;
 
-use crate::wire::Wire;
+use crate::{locked, wire::Wire};
 use actix_web::dev::ServerHandle;
 use call::Calls;
 use journal::Journal;
 use server::{Input, Server};
 use std::{
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -109,10 +109,6 @@ impl Drop for Tasks {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl ApplicationServer {
     /// Opens its sockets and serves them.
     pub async fn start(config: Config) -> Result<Self, Error> {
@@ -120,14 +116,12 @@ impl ApplicationServer {
         let socket = |error: std::io::Error| Error::Socket { at: named.join(", "), why: error.to_string() };
         let (inputs, mailbox) = mpsc::unbounded_channel();
         let (arrived, mut arriving) = mpsc::unbounded_channel();
-        let listen: Vec<_> = config.listen.iter().map(|listen| (listen.kind, listen.address)).collect();
         let witness = Box::new(|sent, line: String| {
             tracing::debug!(target: "as", "{} {line}", if sent { ">" } else { "<" });
         });
-        let (wire, serving) = Wire::open(&listen, config.timers, arrived, witness).await.map_err(socket)?;
-        let addresses =
-            wire.addresses().iter().map(|(kind, address)| Listen { kind: *kind, address: *address });
-        let addresses = addresses.collect();
+        let (wire, serving) =
+            Wire::open(&config.listen, config.timers, arrived, witness).await.map_err(socket)?;
+        let addresses = Arc::clone(wire.addresses());
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(config.behaviour),
             register_status: Mutex::new(config.register_status),
@@ -169,13 +163,7 @@ impl ApplicationServer {
 
     /// Its URI, as iFCs name it.
     pub fn uri(&self) -> String {
-        let transport = |listen: &Listen| match listen.to_string().starts_with("tcp") {
-            true => ";transport=tcp",
-            false => "",
-        };
-        self.addresses
-            .first()
-            .map_or_else(String::new, |listen| format!("sip:{}{}", listen.address, transport(listen)))
+        self.addresses.first().map_or_else(String::new, Listen::uri)
     }
 
     /// Where its journal is shown over HTTP.

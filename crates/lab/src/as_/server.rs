@@ -153,7 +153,7 @@ impl Server {
     }
 
     fn owner(&self, message: &Text) -> Option<Owner> {
-        self.owners.get(&(message.value("Call-ID").to_owned(), message.tag("To"))).copied()
+        self.owners.get(&(message.value("Call-ID").to_owned(), message.tag("To").to_owned())).copied()
     }
 
     fn heard(&mut self, job: Job, branch: &str, heard: Heard) {
@@ -188,7 +188,7 @@ impl Server {
         if mode == Mode::Silent {
             return;
         }
-        let tag = format!("{:016x}", rand::random::<u64>());
+        let tag = wire::tag();
         if invite {
             self.say(&key, &self.response(&request, 100, &tag));
             if let Some(status) = progress {

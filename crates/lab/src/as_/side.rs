@@ -1,6 +1,6 @@
 //! RFC 3261 §12 — one side of a dialog that an application server has with somebody.
 
-use crate::wire::{Origin, Text, text};
+use crate::wire::{Origin, Text, call_id, tag, text};
 
 /// One side of a dialog.
 #[derive(Clone, Debug)]
@@ -18,10 +18,6 @@ pub(super) struct Side {
     pub(super) origin: Option<Origin>,
 }
 
-fn tag() -> String {
-    format!("{:016x}", rand::random::<u64>())
-}
-
 impl Side {
     /// Towards whom a request came from.
     pub(super) fn called(request: &Text, origin: Origin) -> Self {
@@ -30,10 +26,10 @@ impl Side {
             local: text::untagged(request.value("To")),
             tag: tag(),
             remote: text::untagged(request.value("From")),
-            remote_tag: request.tag("From"),
+            remote_tag: request.tag("From").to_owned(),
             cseq: 0,
             target: text::uri(request.value("Contact")).to_owned(),
-            routes: request.elements("Record-Route"),
+            routes: request.elements("Record-Route").map(str::to_owned).collect(),
             origin: Some(origin),
         }
     }
@@ -41,7 +37,7 @@ impl Side {
     /// Towards whom a new request goes.
     pub(super) fn calling(local: &str, remote: &str, target: &str, routes: Vec<String>) -> Self {
         Self {
-            call_id: format!("{:032x}", rand::random::<u128>()),
+            call_id: call_id(),
             local: text::untagged(local),
             tag: tag(),
             remote: text::untagged(remote),
@@ -55,8 +51,8 @@ impl Side {
 
     /// Takes in a response that makes or confirms the dialog.
     pub(super) fn answered(&mut self, response: &Text) {
-        self.remote_tag = response.tag("To");
-        self.routes = response.elements("Record-Route");
+        response.tag("To").clone_into(&mut self.remote_tag);
+        self.routes = response.elements("Record-Route").map(str::to_owned).collect();
         self.routes.reverse();
         self.refresh_target(response);
     }

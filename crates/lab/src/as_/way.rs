@@ -26,36 +26,28 @@ pub(super) enum Hop {
 impl Way {
     /// The server's own URI, for Contact and Record-Route, as who comes from `from` reaches it.
     pub(super) fn own(&self, from: Option<&Origin>) -> String {
-        let kind = match from {
-            Some(Origin::Tcp(..)) => Kind::Tcp,
-            Some(Origin::Udp(_)) | None => Kind::Udp,
-        };
-        let address = self.wire.address(kind).map(|address| (kind, address));
-        match address.or_else(|| self.wire.addresses().first().copied()) {
-            Some((Kind::Tcp, address)) => format!("sip:{address};transport=tcp"),
-            Some((Kind::Udp, address)) => format!("sip:{address}"),
-            None => "sip:nowhere.invalid".to_owned(),
-        }
+        let kind = from.map_or(Kind::Udp, Origin::kind);
+        let own = self.wire.reached_over(kind);
+        own.map_or_else(|| "sip:nowhere.invalid".to_owned(), |own| own.uri())
     }
 
     fn is_own(&self, uri: &str) -> bool {
         named(uri).is_some_and(|(_, host, port)| {
             let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
-            self.wire.addresses().iter().any(|(_, own)| Some(*own) == address)
+            self.wire.addresses().iter().any(|own| Some(own.address) == address)
         })
     }
 
     /// Takes the server's own URI off the top of Route.
     pub(super) fn take_own_route(&self, request: &mut Text) {
-        while request.elements("Route").first().is_some_and(|route| self.is_own(text::uri(route))) {
+        while request.elements("Route").next().is_some_and(|route| self.is_own(text::uri(route))) {
             request.take_first("Route");
         }
     }
 
     /// The next hop of a request. A name leads to the S-CSCF, else back to where the request came from.
     pub(super) fn next(&self, request: &Text, from: Option<&Origin>) -> Hop {
-        let routes = request.elements("Route");
-        let uri = routes.first().map_or_else(|| request.uri(), |route| text::uri(route));
+        let uri = request.elements("Route").next().map_or_else(|| request.uri(), text::uri);
         if self.is_own(uri) {
             return Hop::Here;
         }
@@ -65,21 +57,17 @@ impl Way {
             }
             None => (Kind::Udp, None),
         };
-        let kind = if self.wire.address(kind).is_some() { kind } else { self.any() };
+        let kind = self.wire.reached_over(kind).map_or(kind, |own| own.kind);
         match (address.or(self.s_cscf), from) {
             (Some(address), _) => Hop::There(Target::To(kind, address)),
             (None, Some(from)) => Hop::There(Target::Back(from.clone())),
             (None, None) => Hop::Here,
         }
     }
-
-    fn any(&self) -> Kind {
-        self.wire.addresses().first().map_or(Kind::Udp, |(kind, _)| *kind)
-    }
 }
 
 /// Transport, host and port that a SIP URI names.
-fn named(uri: &str) -> Option<(Kind, String, u16)> {
+fn named(uri: &str) -> Option<(Kind, &str, u16)> {
     let (scheme, rest) = uri.split_once(':')?;
     if !scheme.eq_ignore_ascii_case("sip") {
         return None;
@@ -103,7 +91,7 @@ fn named(uri: &str) -> Option<(Kind, String, u16)> {
         Some(port) => port.parse().ok()?,
         None => 5060,
     };
-    Some((kind, host.to_owned(), port))
+    Some((kind, host, port))
 }
 
 #[cfg(test)]
@@ -112,11 +100,10 @@ mod tests {
 
     #[test]
     fn a_uri_names_a_place() {
-        let place = |kind, host: &str, port| Some((kind, host.to_owned(), port));
-        assert_eq!(named("sip:a;x=1@127.0.0.1:5061;lr;transport=TCP"), place(Kind::Tcp, "127.0.0.1", 5061));
-        assert_eq!(named("SIP:[::1]:5062;orig"), place(Kind::Udp, "::1", 5062));
-        assert_eq!(named("sip:[::1]"), place(Kind::Udp, "::1", 5060));
-        assert_eq!(named("sip:a@h.example?Subject=x"), place(Kind::Udp, "h.example", 5060));
+        assert_eq!(named("sip:a;x=1@127.0.0.1:5061;lr;transport=TCP"), Some((Kind::Tcp, "127.0.0.1", 5061)));
+        assert_eq!(named("SIP:[::1]:5062;orig"), Some((Kind::Udp, "::1", 5062)));
+        assert_eq!(named("sip:[::1]"), Some((Kind::Udp, "::1", 5060)));
+        assert_eq!(named("sip:a@h.example?Subject=x"), Some((Kind::Udp, "h.example", 5060)));
         assert_eq!(named("tel:+1555"), None);
         assert_eq!(named("sip:h:99999"), None);
     }

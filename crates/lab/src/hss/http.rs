@@ -6,16 +6,14 @@ use super::{
     provision::{Provision, PublicIdentity, Scheme},
     subscribers::{Operation, RegistrationState},
 };
-use actix_web::{
-    App, HttpResponse, HttpServer, ResponseError, dev::Server, http::StatusCode, http::header::ContentType,
-    web,
-};
+use crate::http::{self, Problem, json, nothing_here};
+use actix_web::{App, HttpResponse, HttpServer, dev::Server, http::StatusCode, web};
 use scscf::{
     cx::{DeregistrationReason, ResultCode},
     profile::ChargingAddresses,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{fmt, io, net::TcpListener, sync::Arc};
+use std::{io, net::TcpListener, sync::Arc};
 
 type State = web::Data<Arc<Hss>>;
 
@@ -34,49 +32,9 @@ pub(super) fn server(listener: TcpListener, hss: Arc<Hss>) -> io::Result<Server>
             .route("/subscribers/{impi}/push", web::post().to(push))
             .route("/faults", web::post().to(set_faults))
             .route("/faults", web::get().to(show_faults))
-            .default_service(web::to(async || Problem::new(404, "there is nothing here").error_response()))
+            .default_service(web::to(nothing_here))
     });
     Ok(server.listen(listener)?.workers(1).disable_signals().shutdown_timeout(1).run())
-}
-
-/// An error as RFC 9457 has it.
-#[derive(Debug)]
-struct Problem {
-    status: StatusCode,
-    detail: String,
-}
-
-impl Problem {
-    fn new(status: u16, detail: impl Into<String>) -> Self {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, detail: detail.into() }
-    }
-
-    fn unknown(impi: &str) -> Self {
-        Self::new(404, format!("{impi} is not subscribed"))
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)
-    }
-}
-
-impl ResponseError for Problem {
-    fn status_code(&self) -> StatusCode {
-        self.status
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        let body = serde_json::json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
-        HttpResponse::build(self.status).content_type("application/problem+json").body(body.to_string())
-    }
 }
 
 impl From<Undelivered> for Problem {
@@ -93,13 +51,11 @@ impl From<Undelivered> for Problem {
 
 /// Reads a JSON body; an empty one counts as `{}`.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| Problem::new(400, error.to_string()))
+    http::read(if body.trim_ascii().is_empty() { b"{}" } else { body })
 }
 
-fn json(value: &impl Serialize) -> Result<HttpResponse, Problem> {
-    let body = serde_json::to_string(value).map_err(|error| Problem::new(500, error.to_string()))?;
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
+fn unknown(impi: &str) -> Problem {
+    Problem::new(404, format!("{impi} is not subscribed"))
 }
 
 #[derive(Serialize)]
@@ -184,13 +140,13 @@ async fn list(hss: State, query: web::Query<Page>) -> Result<HttpResponse, Probl
 }
 
 async fn show(hss: State, impi: web::Path<String>) -> Result<HttpResponse, Problem> {
-    json(&shown(&hss, &impi).ok_or_else(|| Problem::unknown(&impi))?)
+    json(&shown(&hss, &impi).ok_or_else(|| unknown(&impi))?)
 }
 
 async fn provision(hss: State, impi: web::Path<String>, body: web::Bytes) -> Result<HttpResponse, Problem> {
     let wanted: Provision = read(&body)?;
     let created = hss.subscribers().provision(&impi, &wanted).map_err(|why| Problem::new(422, why))?;
-    let mut answer = json(&shown(&hss, &impi).ok_or_else(|| Problem::unknown(&impi))?)?;
+    let mut answer = json(&shown(&hss, &impi).ok_or_else(|| unknown(&impi))?)?;
     if created {
         *answer.status_mut() = StatusCode::CREATED;
     }

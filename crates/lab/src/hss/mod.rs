@@ -14,6 +14,7 @@ mod user_data;
 pub use config::{Config, ConfigError};
 pub use provision::{Password, Provision, PublicIdentity, Scheme};
 
+use crate::locked;
 use connection::Word;
 use diameter::{
     Identity, Message,
@@ -26,7 +27,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -142,15 +143,15 @@ impl Hss {
     }
 
     fn subscribers(&self) -> MutexGuard<'_, Subscribers> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.subscribers)
     }
 
     fn faults(&self) -> Faults {
-        *self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+        *locked(&self.faults)
     }
 
     fn set_faults(&self, faults: Faults) {
-        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+        *locked(&self.faults) = faults;
     }
 
     /// RFC 6733 §8.8: unique for ever.
@@ -184,7 +185,7 @@ impl Hss {
     }
 
     fn connections(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, mpsc::Sender<Word>>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.connections)
     }
 
     fn joined(&self, host: &Arc<str>, words: &mpsc::Sender<Word>) {

@@ -2,8 +2,9 @@
 
 use super::{
     ground::Ground,
-    text::{self, List, Text},
+    text::{List, Text},
 };
+use crate::wire::text::uri;
 use std::net::SocketAddr;
 
 /// The P-CSCF's part of a user's URI in Path, and in Record-Route towards the caller and the callee.
@@ -48,7 +49,7 @@ impl Arrival<'_, '_> {
 
 /// Whether an element is the URI of `hop` before a user.
 fn is_hop(ground: &Ground, user: u32, hop: &str, element: &str) -> bool {
-    let uri = text::uri(element).strip_prefix("sip:").and_then(|rest| rest.strip_prefix(hop));
+    let uri = uri(element).strip_prefix("sip:").and_then(|rest| rest.strip_prefix(hop));
     let rest = uri.and_then(|rest| rest.strip_prefix('@')?.strip_prefix(ground.address_of(user)));
     rest == Some(";lr")
 }

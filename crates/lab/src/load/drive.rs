@@ -19,6 +19,7 @@ const PREPARING: u64 = 256;
 const BATCH: usize = 256;
 /// Datagrams that wait for one another before they leave.
 const TOGETHER: usize = 8;
+/// How often the caller hears how it stands.
 const TELL: Duration = Duration::from_millis(200);
 
 /// A run.
@@ -70,12 +71,12 @@ impl Drive {
             }
         }
         let registered_before = self.engine.registrations.registered;
-        let mut causes = None;
+        let mut cause = None;
         for procedure in Procedure::ALL {
-            causes = causes.or(self.engine.tally(procedure).measure().0.into_keys().next());
+            cause = cause.or(self.engine.tally(procedure).measure().0.into_keys().next());
         }
         if self.prepares() && registered_before == 0 {
-            return Err(Error::Prepare(causes.unwrap_or_default()));
+            return Err(Error::Prepare(cause.unwrap_or_default()));
         }
         self.sent = 0;
         self.engine.received = 0;
@@ -134,14 +135,14 @@ impl Drive {
         let all = self.engine.ground.users.len() as u64;
         let interval = self.plan.registration_rate.recip();
         let due = |turn: u64| begun + Duration::from_secs_f64(turn as f64 * interval);
-        let (mut begun_so_far, mut tell_at) = (0, begun);
-        while begun_so_far < all || self.engine.in_flight() > 0 {
+        let (mut turn, mut tell_at) = (0, begun);
+        while turn < all || self.engine.in_flight() > 0 {
             let now = Instant::now();
             self.engine.ground.now = now;
             let room = |engine: &Engine| engine.in_flight() < PREPARING;
-            while begun_so_far < all && room(&self.engine) && due(begun_so_far) <= now {
+            while turn < all && room(&self.engine) && due(turn) <= now {
                 self.engine.start(Procedure::Register, now);
-                begun_so_far += 1;
+                turn += 1;
             }
             self.flush();
             if now >= tell_at {
@@ -156,7 +157,7 @@ impl Drive {
                 });
                 tell_at = now + TELL;
             }
-            let next = if begun_so_far < all && room(&self.engine) { due(begun_so_far) } else { tell_at };
+            let next = if turn < all && room(&self.engine) { due(turn) } else { tell_at };
             self.turn(next.min(tell_at)).await;
         }
     }

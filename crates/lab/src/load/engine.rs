@@ -58,8 +58,8 @@ impl Engine {
     pub(super) fn in_flight(&self) -> u64 {
         self.registrations.in_flight
             + self.calls.in_flight
-            + self.messages.in_flight
-            + self.subscriptions.in_flight
+            + self.messages.in_flight()
+            + self.subscriptions.in_flight()
     }
 
     /// Starts the next of its kind.

@@ -3,15 +3,15 @@
 use super::{
     Plan,
     arrival::{ORIGINATING, beyond},
-    mark::{Kind, Mark},
+    mark::{Branch, Kind, Mark},
     outbox::Outbox,
     tally::Causes,
-    text::{self, Text},
+    text::Text,
     timers::Timers,
     user::User,
 };
-use crate::{aka::Key, provisioning::generated_name};
-use std::{io::Write, net::SocketAddr};
+use crate::{aka::Key, provisioning::generated_name, wire::text::uri};
+use std::{fmt, io::Write, net::SocketAddr};
 use tokio::time::Instant;
 
 #[derive(Debug)]
@@ -101,23 +101,36 @@ impl Ground {
 
     /// Sends a request of a user to the proxy.
     pub(super) fn send(&mut self, user: u32, write: impl FnOnce(&Self, &mut Vec<u8>)) {
-        let mut outbox = std::mem::take(&mut self.outbox);
-        outbox.put(self.socket_of(user), self.proxy, |out| write(self, out));
-        self.outbox = outbox;
+        self.put(self.socket_of(user), self.proxy, write);
     }
 
-    /// Sends a response from a socket.
-    pub(super) fn respond(&mut self, socket: u16, to: SocketAddr, write: impl FnOnce(&mut Vec<u8>)) {
-        self.outbox.put(socket, to, write);
+    /// Sends what `write` writes from a socket.
+    pub(super) fn put(&mut self, socket: u16, to: SocketAddr, write: impl FnOnce(&Self, &mut Vec<u8>)) {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        outbox.put(socket, to, |out| write(self, out));
+        self.outbox = outbox;
     }
 
     /// Answers a request from what stands in it; a tag in To that is missing is made of its Call-ID.
     pub(super) fn answer(&mut self, socket: u16, to: SocketAddr, text: &Text<'_>, line: &str) {
-        self.respond(socket, to, |out| {
+        self.outbox.put(socket, to, |out| {
             let _ = write!(out, "SIP/2.0 {line}\r\n");
             echo(out, text);
             out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
         });
+    }
+
+    /// The first lines of a request of a user's.
+    pub(super) fn write_head(
+        &self,
+        user: u32,
+        method: &str,
+        uri: impl fmt::Display,
+        branch: Branch,
+        out: &mut Vec<u8>,
+    ) {
+        let local = self.address_of(user);
+        let _ = write!(out, "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch={branch};rport\r\n");
     }
 
     /// The Route line with which a user begins, by its Service-Route.
@@ -167,7 +180,7 @@ impl Dialog {
     ) -> Self {
         let mut route = Vec::new();
         route_line(set, &mut route);
-        Self { target: text::uri(text.contact).to_owned(), route, from, to }
+        Self { target: uri(text.contact).to_owned(), route, from, to }
     }
 
     /// Of the side that asked, from a 2xx (RFC 3261 §12.1.2); whether its route set begins with the P-CSCF's.

@@ -14,8 +14,16 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Self, char); 4] =
-        [(Self::Registration, 'r'), (Self::Call, 'c'), (Self::Message, 'm'), (Self::Subscription, 's')];
+    const ALL: [Self; 4] = [Self::Registration, Self::Call, Self::Message, Self::Subscription];
+
+    const fn letter(self) -> char {
+        match self {
+            Self::Registration => 'r',
+            Self::Call => 'c',
+            Self::Message => 'm',
+            Self::Subscription => 's',
+        }
+    }
 }
 
 /// One of a run: where it is kept, and which of those kept there, for places are used again.
@@ -49,7 +57,7 @@ impl Mark {
         }
         let place = parts.next()?;
         let letter = place.chars().next()?;
-        let (kind, _) = Kind::ALL.into_iter().find(|(_, known)| *known == letter)?;
+        let kind = Kind::ALL.into_iter().find(|kind| kind.letter() == letter)?;
         let mark = Self { run, kind, place: hex(place.get(1..)?)?, serial: hex(parts.next()?)? };
         parts.next().is_none().then_some(mark)
     }
@@ -58,17 +66,12 @@ impl Mark {
 /// Its Call-ID.
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letter = match self.kind {
-            Kind::Registration => 'r',
-            Kind::Call => 'c',
-            Kind::Message => 'm',
-            Kind::Subscription => 's',
-        };
-        write!(f, "{:x}.{letter}{:x}.{:x}", self.run, self.place, self.serial)
+        write!(f, "{:x}.{}{:x}.{:x}", self.run, self.kind.letter(), self.place, self.serial)
     }
 }
 
-/// A branch.
+/// A branch, as Via has it.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Branch(Mark, u32);
 
 impl fmt::Display for Branch {
@@ -83,7 +86,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for (kind, _) in Kind::ALL {
+        for kind in Kind::ALL {
             let mark = Mark { run: 0xabc, kind, place: 255, serial: 31 };
             assert_eq!(Mark::read(0xabc, &mark.to_string()), Some(mark));
             assert_eq!(Mark::of_branch(0xabc, &mark.branch(2).to_string()), Some((mark, 2)));

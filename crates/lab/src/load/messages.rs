@@ -39,14 +39,18 @@ struct Message {
 #[derive(Debug)]
 pub(super) struct Messages {
     pub(super) tally: Tally,
-    pub(super) in_flight: u64,
     begun: u32,
     messages: Places<Message>,
 }
 
 impl Messages {
     pub(super) fn new() -> Self {
-        Self { tally: Tally::new(STAGES), in_flight: 0, begun: 0, messages: Places::default() }
+        Self { tally: Tally::new(STAGES), begun: 0, messages: Places::default() }
+    }
+
+    /// How many are under way.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.messages.kept()
     }
 
     /// Sends the next.
@@ -68,7 +72,6 @@ impl Messages {
             astray: None,
         });
         let Some(place) = kept else { return self.tally.failed("too many messages are under way already") };
-        self.in_flight += 1;
         if let Some(message) = self.messages.at(place) {
             message.transmit(ground);
         }
@@ -98,7 +101,7 @@ impl Messages {
             }
             _ => self.tally.failed(&format!("MESSAGE: {line}")),
         }
-        self.end(mark.place);
+        self.messages.forget(mark.place);
     }
 
     /// What came to the callee.
@@ -131,13 +134,8 @@ impl Messages {
             message.transmit(ground);
         } else {
             self.tally.unanswered("MESSAGE: no answer (Timer F)");
-            self.end(place);
+            self.messages.forget(place);
         }
-    }
-
-    fn end(&mut self, place: u32) {
-        self.messages.forget(place);
-        self.in_flight -= 1;
     }
 }
 
@@ -152,11 +150,8 @@ impl Message {
     fn write(&self, ground: &Ground, out: &mut Vec<u8>) {
         let (domain, mark) = (&ground.domain, self.mark);
         let (caller, callee) = (&ground.user(self.caller).name, &ground.user(self.callee).name);
-        let (local, branch) = (ground.address_of(self.caller), mark.branch(1));
-        let _ = write!(
-            out,
-            "MESSAGE sip:{callee}@{domain} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch={branch};rport\r\n"
-        );
+        let uri = format_args!("sip:{callee}@{domain}");
+        ground.write_head(self.caller, "MESSAGE", uri, mark.branch(1), out);
         ground.write_service_route(self.caller, out);
         let _ = write!(
             out,

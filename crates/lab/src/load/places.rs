@@ -5,6 +5,7 @@ use super::mark::Mark;
 /// How many places there are at most.
 const MOST: usize = 1 << 18;
 
+/// Each with the serial number of whom it is for now.
 #[derive(Debug)]
 pub(super) struct Places<T> {
     slots: Vec<Option<(u32, T)>>,
@@ -43,12 +44,19 @@ impl<T> Places<T> {
         slot.filter(|(serial, _)| *serial == mark.serial).map(|(_, kept)| kept)
     }
 
+    /// How many are kept.
+    pub(super) fn kept(&self) -> u64 {
+        (self.slots.len() - self.free.len()) as u64
+    }
+
+    /// Frees a place.
     pub(super) fn forget(&mut self, place: u32) {
         if self.slots.get_mut(place as usize).and_then(Option::take).is_some() {
             self.free.push(place);
         }
     }
 
+    /// All that are kept.
     pub(super) fn all(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().flatten().map(|(_, kept)| kept)
     }
@@ -80,7 +88,7 @@ mod tests {
         assert_eq!(places.of(mark(1, 8)), None, "the former one");
         assert_eq!(places.of(mark(1, 9)), Some(&mut 201));
         assert_eq!(places.of(mark(5, 9)), None);
-        assert_eq!((places.all().count(), places.used()), (2, (2, 0)));
+        assert_eq!((places.all().count(), places.kept(), places.used()), (2, 2, (2, 0)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The UDP sockets of a run.
 
 use super::outbox::Outbox;
+use crate::wire::facing;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{future::poll_fn, io, net::SocketAddr, task::Poll};
 use tokio::{
@@ -22,11 +23,7 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Opens `count` sockets on the address that `proxy` sees.
     pub(super) fn open(proxy: SocketAddr, count: usize) -> io::Result<Self> {
-        // Connecting a throw-away socket tells that address, without a packet.
-        let any: SocketAddr = if proxy.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
-        let probe = std::net::UdpSocket::bind(any)?;
-        probe.connect(proxy)?;
-        let own = SocketAddr::new(probe.local_addr()?.ip(), 0);
+        let own = facing(proxy)?;
         let sockets = (0..count).map(|_| open(own)).collect::<io::Result<Vec<_>>>()?;
         let addresses = sockets.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>()?;
         Ok(Self { sockets, addresses, buffer: vec![0; 65_536] })

@@ -44,14 +44,18 @@ struct Subscription {
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     pub(super) tally: Tally,
-    pub(super) in_flight: u64,
     begun: u32,
     subscriptions: Places<Subscription>,
 }
 
 impl Subscriptions {
     pub(super) fn new() -> Self {
-        Self { tally: Tally::new(STAGES), in_flight: 0, begun: 0, subscriptions: Places::default() }
+        Self { tally: Tally::new(STAGES), begun: 0, subscriptions: Places::default() }
+    }
+
+    /// How many are under way.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.subscriptions.kept()
     }
 
     /// Has the next user subscribe.
@@ -77,7 +81,6 @@ impl Subscriptions {
         let Some(place) = kept else {
             return self.tally.failed("too many subscriptions are under way already");
         };
-        self.in_flight += 1;
         if let Some(subscription) = self.subscriptions.at(place) {
             subscription.transmit(ground);
         }
@@ -107,7 +110,7 @@ impl Subscriptions {
             200..300 => {}
             _ => {
                 subscription.fail(&mut self.tally, &format!("SUBSCRIBE: {line}"));
-                return self.end(mark.place);
+                return self.subscriptions.forget(mark.place);
             }
         }
         subscription.accepted = true;
@@ -137,7 +140,7 @@ impl Subscriptions {
             (1, true) => {
                 let cause = format!("NOTIFY: {}", text.subscription_state);
                 subscription.fail(&mut self.tally, &cause);
-                return self.end(mark.place);
+                return self.subscriptions.forget(mark.place);
             }
             (1, false) if !subscription.notified => self.tally.record(TO_NOTIFY, since),
             (2, true) => self.tally.record(TO_LAST_NOTIFY, since),
@@ -153,13 +156,13 @@ impl Subscriptions {
         let Some(subscription) = found else { return };
         if subscription.accepted {
             subscription.starve(&mut self.tally, "SUBSCRIBE: no NOTIFY (Timer N)");
-            self.end(place);
+            self.subscriptions.forget(place);
         } else if subscription.wait.again(ground.now, T2) {
             self.tally.sent_again();
             subscription.transmit(ground);
         } else {
             subscription.starve(&mut self.tally, "SUBSCRIBE: no answer (Timer F)");
-            self.end(place);
+            self.subscriptions.forget(place);
         }
     }
 
@@ -179,13 +182,8 @@ impl Subscriptions {
             if !subscription.failed {
                 self.tally.succeeded(None);
             }
-            self.end(place);
+            self.subscriptions.forget(place);
         }
-    }
-
-    fn end(&mut self, place: u32) {
-        self.subscriptions.forget(place);
-        self.in_flight -= 1;
     }
 }
 
@@ -220,16 +218,16 @@ impl Subscription {
         let Self { mark, cseq, .. } = *self;
         let (domain, name) = (&ground.domain, &ground.user(self.user).name);
         let (local, branch) = (ground.address_of(self.user), mark.branch(cseq));
-        let via = format_args!("Via: SIP/2.0/UDP {local};branch={branch};rport").to_string();
         let expires = match &self.dialog {
             Some(dialog) => {
-                let _ = write!(out, "SUBSCRIBE {} SIP/2.0\r\n{via}\r\n", dialog.target);
+                ground.write_head(self.user, "SUBSCRIBE", &dialog.target, branch, out);
                 out.extend_from_slice(&dialog.route);
                 let _ = write!(out, "From: {}\r\nTo: {}\r\n", dialog.from, dialog.to);
                 0
             }
             None => {
-                let _ = write!(out, "SUBSCRIBE sip:{name}@{domain} SIP/2.0\r\n{via}\r\n");
+                let uri = format_args!("sip:{name}@{domain}");
+                ground.write_head(self.user, "SUBSCRIBE", uri, branch, out);
                 ground.write_service_route(self.user, out);
                 let _ = write!(
                     out,

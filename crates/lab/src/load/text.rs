@@ -1,5 +1,6 @@
 //! RFC 3261 §7.3, §25 — a message read in one pass for what a load needs, without a copy.
 
+use crate::wire::text::{elements, parameter};
 use smallvec::SmallVec;
 
 /// Elements of a list header, in order.
@@ -142,44 +143,6 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// The elements of a list, between commas outside of quotes and angle brackets.
-pub(super) fn elements(value: &str) -> impl Iterator<Item = &str> {
-    let mut rest = value;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let (mut quoted, mut inside) = (false, false);
-        let end = rest.bytes().position(|octet| {
-            match octet {
-                b'"' if !inside => quoted = !quoted,
-                b'<' if !quoted => inside = true,
-                b'>' if !quoted => inside = false,
-                _ => {}
-            }
-            octet == b',' && !quoted && !inside
-        });
-        let element = &rest[..end.unwrap_or(rest.len())];
-        rest = end.map_or("", |end| &rest[end + 1..]);
-        Some(element.trim())
-    })
-}
-
-/// The URI of a name-addr or addr-spec.
-pub(super) fn uri(value: &str) -> &str {
-    let named = value.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(uri, _)| uri);
-    named.unwrap_or_else(|| value.split(';').next().unwrap_or(value).trim())
-}
-
-/// A parameter of a header value, outside of its URI.
-pub(super) fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
-    let after = value.rfind('>').map_or(value, |at| &value[at + 1..]);
-    after.split(';').skip(1).find_map(|one| {
-        let (found, value) = one.split_once('=')?;
-        found.trim().eq_ignore_ascii_case(name).then_some(value.trim())
-    })
-}
-
 /// A quoted parameter of a challenge, or nothing.
 pub(super) fn quoted<'a>(challenge: &'a str, name: &str) -> &'a str {
     let mut rest = challenge;
@@ -198,6 +161,7 @@ pub(super) fn quoted<'a>(challenge: &'a str, name: &str) -> &'a str {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::wire::text::uri;
 
     const OK: &str = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1:1;branch=z9hG4bKtop;rport=1\r\n\
         v: SIP/2.0/UDP h;branch=z9hG4bKbelow\r\nFROM: \"a, <b>\" <sip:a@d;tag=no>;tag=f\r\nt: <sip:b@d>;tag=t;x=y\r\n\
@@ -253,6 +217,5 @@ mod tests {
         let challenge = "Digest realm=\"r\", nonce=\"n==\",opaque=\"nonce=no\", algorithm=AKAv1-MD5";
         assert_eq!((quoted(challenge, "nonce"), quoted(challenge, "realm")), ("n==", "r"));
         assert_eq!((quoted(challenge, "qop"), quoted("Digest nonce=\"", "nonce")), ("", ""));
-        assert_eq!(elements(" a ,b,, \"c,d\" <e,f>").collect::<Vec<_>>(), ["a", "b", "", "\"c,d\" <e,f>"]);
     }
 }

@@ -105,16 +105,15 @@ pub(super) fn write_register(ground: &Ground, number: u32, out: &mut Vec<u8>) {
     let (user, local) = (ground.user(number), ground.address_of(number));
     let (name, cseq) = (&user.name, user.cseq);
     let mark = ground.mark(Kind::Registration, number, 0);
+    ground.write_head(number, "REGISTER", registrar, mark.branch(cseq), out);
     let _ = write!(
         out,
-        "REGISTER {registrar} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch={};rport\r\n\
-         Max-Forwards: 70\r\nFrom: <sip:{name}@{domain}>;tag={run:x}{number:x}\r\nTo: <sip:{name}@{domain}>\r\n\
+        "Max-Forwards: 70\r\nFrom: <sip:{name}@{domain}>;tag={run:x}{number:x}\r\nTo: <sip:{name}@{domain}>\r\n\
          Call-ID: {mark}\r\nCSeq: {cseq} REGISTER\r\n\
          Contact: <sip:{name}@{local}>;expires={expires}\r\nPath: <sip:path@{local};lr>\r\nSupported: path\r\n\
          P-Visited-Network-ID: \"{domain}\"\r\n\
          P-Charging-Vector: icid-value=\"{run:x}{number:x}.{cseq:x}\";orig-ioi={domain}\r\n\
-         Authorization: Digest username=\"{name}@{domain}\", realm=\"{domain}\", uri=\"{registrar}\", ",
-        mark.branch(cseq)
+         Authorization: Digest username=\"{name}@{domain}\", realm=\"{domain}\", uri=\"{registrar}\", "
     );
     if user.nonce.is_empty() {
         let rest = b"nonce=\"\", response=\"\", integrity-protected=\"no\"\r\nContent-Length: 0\r\n\r\n";

@@ -1,7 +1,7 @@
 //! RFC 3261 §8.2 — what the network asks of a UE, and who answers it: a call, a subscription, or the UE itself.
 
 use super::{Happening, Inner, Then, call::Input, message::Incoming};
-use crate::wire::{Arrived, Key, Repeated, Text, phrase, text};
+use crate::wire::{Arrived, Key, Repeated, Text, phrase, tag, text};
 use rsip::Method;
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ impl Inner {
 
     /// Says a status code and what always goes with it.
     pub(super) fn answer(&self, asked: &Asked, status: u16) {
-        let tag = format!("{:08x}", rand::random::<u32>());
+        let tag = tag();
         let mut reply = asked.request.response(status, &tag);
         if status == 200 || status == 202 {
             reply = reply.header("Contact", format!("<{}>", self.contact()));

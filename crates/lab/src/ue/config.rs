@@ -81,6 +81,14 @@ impl Config {
         self.impu.clone().unwrap_or_else(|| format!("sip:{}", self.impi))
     }
 
+    /// The UE as From shows it, without tag.
+    pub(super) fn shown(&self, anonymous: bool) -> String {
+        if anonymous {
+            return "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned();
+        }
+        format!("<{}>", self.impu())
+    }
+
     /// The home domain: the realm of the private identity.
     pub(super) fn domain(&self) -> &str {
         self.impi.rsplit_once('@').map_or("", |(_, realm)| realm)

@@ -1,6 +1,6 @@
 //! TS 24.229 §5.1.1.4 — what a UE does of its own accord: refreshes what would expire, authenticates anew when asked.
 
-use super::{Happening, Inner, OnReauth, locked, registration};
+use super::{Happening, Inner, OnReauth, locked, registration, subscription};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ impl Inner {
             } else if refresh.is_some_and(|at| at <= now) {
                 self.refresh().await;
             } else if let Some((_, call_id)) = dialog.filter(|(at, _)| *at <= now)
-                && let Err(why) = self.subscribing(&call_id, 600_000).await
+                && let Err(why) = self.subscribing(&call_id, subscription::EXPIRES).await
             {
                 locked(&self.dialogs).retain(|dialog| dialog.call_id != call_id);
                 self.tell(Happening::Failed { why: format!("refreshing a subscription: {why}") });

@@ -172,7 +172,7 @@ impl Incoming {
 
     /// Elements of all header lines called `name`.
     pub(super) fn elements(&self, name: &str) -> Vec<String> {
-        self.values(name).iter().flat_map(|value| text::split(value)).collect()
+        self.values(name).iter().flat_map(|value| text::elements(value)).map(str::to_owned).collect()
     }
 
     /// Whether an option tag or method stands in the lines called `name`.
@@ -192,7 +192,7 @@ impl Incoming {
 
     /// The tag in From or To.
     pub(super) fn tag(&self, name: &str) -> String {
-        parameter(&self.value(name), "tag").unwrap_or_default()
+        parameter(&self.value(name), "tag").unwrap_or("").to_owned()
     }
 
     /// Number of CSeq.

@@ -2,6 +2,7 @@
 
 mod answering;
 mod asked;
+mod audience;
 mod call;
 mod config;
 mod error;
@@ -30,13 +31,16 @@ pub use standalone::{Answer, Standalone};
 pub use subscription::Subscribed;
 pub use usim::{Usim, Verdict};
 
-use crate::wire::{self, Heard, Kind, Target, Text, Wire};
+use crate::{
+    locked,
+    wire::{self, Heard, Kind, Listen, Target, Text, Wire},
+};
 use call::Legs;
 use message::{Draft, Incoming};
 use registration::{Registration, Standing};
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
 };
 use subscription::Dialog;
 use tokio::{
@@ -103,9 +107,15 @@ impl Ue {
             Some(listen) => listen,
             None => wire::facing(config.proxy).map_err(socket)?,
         };
-        let opened = Wire::open(&[(config.transport.kind(), listen)], config.timers, arrived, witness).await;
+        let opened = Wire::open(
+            &[Listen { kind: config.transport.kind(), address: listen }],
+            config.timers,
+            arrived,
+            witness,
+        )
+        .await;
         let (wire, serving) = opened.map_err(socket)?;
-        let local = wire.address(config.transport.kind()).unwrap_or(listen);
+        let local = wire.addresses().first().map_or(listen, |own| own.address);
         let usim = Usim::used_up_to(config.credentials.key(), config.sqn);
         let inner = Arc::new(Inner {
             registration: tokio::sync::Mutex::new(Registration::new(usim, config.expires)),
@@ -182,11 +192,6 @@ impl Ue {
         self.inner.leaving.store(true, Ordering::Relaxed);
         drop(self.tasks);
     }
-}
-
-/// What a lock guards, whoever panicked while holding it.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Inner {

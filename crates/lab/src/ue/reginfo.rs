@@ -67,7 +67,7 @@ impl Reginfo {
     }
 
     /// Whether it asks the UE to authenticate anew.
-    pub fn asks_for_authentication(&self) -> bool {
+    pub(super) fn asks_for_authentication(&self) -> bool {
         self.registrations.iter().any(|registration| {
             registration.state == "re-authenticate"
                 || registration.contacts.iter().any(|contact| contact.event == "shortened")
@@ -75,7 +75,7 @@ impl Reginfo {
     }
 
     /// The shortest time left of a contact that was shortened.
-    pub fn shortened_to(&self) -> Option<u32> {
+    pub(super) fn shortened_to(&self) -> Option<u32> {
         let contacts = self.registrations.iter().flat_map(|registration| &registration.contacts);
         contacts.filter(|contact| contact.event == "shortened").filter_map(|contact| contact.expires).min()
     }

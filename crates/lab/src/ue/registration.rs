@@ -8,7 +8,7 @@ use super::{
     message::{self, Dialogue, Draft, Incoming},
     usim::{Proof, Usim, Verdict},
 };
-use crate::wire::text;
+use crate::wire::{call_id, tag, text};
 use rsip::Method;
 use std::sync::atomic::Ordering;
 use tokio::time::{Duration, Instant};
@@ -51,15 +51,7 @@ pub struct Registered {
 
 impl Registration {
     pub(super) fn new(usim: Usim, expires: u32) -> Self {
-        Self {
-            call_id: format!("{:032x}", rand::random::<u128>()),
-            tag: format!("{:016x}", rand::random::<u64>()),
-            cseq: 0,
-            usim,
-            proof: None,
-            expires,
-            active: false,
-        }
+        Self { call_id: call_id(), tag: tag(), cseq: 0, usim, proof: None, expires, active: false }
     }
 }
 

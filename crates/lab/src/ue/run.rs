@@ -1,8 +1,11 @@
 //! What `rollcall ue register` and `rollcall ue subscribe` do, from the first word to the last.
 
-use super::{Config, Credentials, Error, Happening, OnReauth, Package, Role, Subscribed, Transport, Ue};
+use super::{
+    Config, Credentials, Error, Happening, OnReauth, Package, Role, Subscribed, Transport, Ue,
+    audience::Audience,
+};
 use std::{future::Future, net::SocketAddr, time::Duration};
-use tokio::{pin, sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 /// What to register as, and for how long.
 #[derive(Clone, Debug)]
@@ -84,22 +87,19 @@ pub struct SubscribeArgs {
 /// Registers, and stays registered if told to. `on` hears everything; `stop` ends it early, politely.
 pub async fn run_register(
     args: RegisterArgs,
-    mut on: impl FnMut(&Happening),
+    on: impl FnMut(&Happening),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    pin!(stop);
-    let (ue, mut happenings) = Ue::start(args.config().await?).await?;
-    let registered = with(ue.register(), &mut happenings, &mut on, &mut stop).await;
-    let outcome = match (registered, args.stay) {
+    let (ue, mut audience) = Audience::of(args.config().await?, on, stop).await?;
+    let outcome = match (audience.during(ue.register()).await, args.stay) {
         (Err(error), _) => Err(error),
         (Ok(_), None) => Ok(()),
         (Ok(_), Some(stay)) => {
-            let watched = watch(&mut happenings, &mut on, &mut stop, Some(stay), false).await;
-            leave(&ue, None, watched, &mut happenings, &mut on).await
+            let watched = watch(&mut audience, Some(stay), false).await;
+            leave(&ue, None, watched, &mut audience).await
         }
     };
-    rest(&mut happenings, &mut on);
-    ue.stop();
+    audience.end(ue);
     outcome
 }
 
@@ -107,21 +107,18 @@ pub async fn run_register(
 /// authentication and the UE is to obey, unless that succeeded.
 pub async fn run_subscribe(
     args: SubscribeArgs,
-    mut on: impl FnMut(&Happening),
+    on: impl FnMut(&Happening),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    pin!(stop);
-    let (ue, mut happenings) = Ue::start(args.register.config().await?).await?;
+    let (ue, mut audience) = Audience::of(args.register.config().await?, on, stop).await?;
     let outcome = async {
-        with(ue.register(), &mut happenings, &mut on, &mut stop).await?;
-        let subscribing = ue.subscribe(args.package, args.role);
-        let subscribed = with(subscribing, &mut happenings, &mut on, &mut stop).await?;
-        let watched = watch(&mut happenings, &mut on, &mut stop, args.register.stay, true).await;
-        leave(&ue, Some(&subscribed), watched, &mut happenings, &mut on).await
+        audience.during(ue.register()).await?;
+        let subscribed = audience.during(ue.subscribe(args.package, args.role)).await?;
+        let watched = watch(&mut audience, args.register.stay, true).await;
+        leave(&ue, Some(&subscribed), watched, &mut audience).await
     }
     .await;
-    rest(&mut happenings, &mut on);
-    ue.stop();
+    audience.end(ue);
     outcome
 }
 
@@ -134,29 +131,8 @@ struct Seen {
     failed: bool,
 }
 
-pub(super) type Happenings = mpsc::UnboundedReceiver<Happening>;
-
-pub(super) async fn with<T>(
-    doing: impl Future<Output = Result<T, Error>>,
-    happenings: &mut Happenings,
-    on: &mut impl FnMut(&Happening),
-    stop: &mut (impl Future<Output = ()> + Unpin),
-) -> Result<T, Error> {
-    pin!(doing);
-    loop {
-        tokio::select! {
-            biased;
-            Some(happening) = happenings.recv() => on(&happening),
-            done = &mut doing => return done,
-            () = &mut *stop => return Err(Error::Stopped),
-        }
-    }
-}
-
 async fn watch(
-    happenings: &mut Happenings,
-    on: &mut impl FnMut(&Happening),
-    stop: &mut (impl Future<Output = ()> + Unpin),
+    audience: &mut Audience<impl FnMut(&Happening), impl Future<Output = ()>>,
     stay: Option<Duration>,
     subscribed: bool,
 ) -> Seen {
@@ -165,12 +141,12 @@ async fn watch(
     let end = end.unwrap_or_else(|| Instant::now() + Duration::from_secs(u32::MAX.into()));
     loop {
         let happening = tokio::select! {
-            happening = happenings.recv() => happening,
+            happening = audience.happenings.recv() => happening,
             () = tokio::time::sleep_until(end) => return seen,
-            () = &mut *stop => return seen,
+            () = &mut audience.stop => return seen,
         };
         let Some(happening) = happening else { return seen };
-        on(&happening);
+        (audience.on)(&happening);
         match &happening {
             Happening::Notified(notification) => {
                 seen.notified = true;
@@ -201,15 +177,13 @@ async fn leave(
     ue: &Ue,
     subscribed: Option<&Subscribed>,
     seen: Seen,
-    happenings: &mut Happenings,
-    on: &mut impl FnMut(&Happening),
+    audience: &mut Audience<impl FnMut(&Happening), impl Future<Output = ()>>,
 ) -> Result<(), Error> {
     if !seen.ended {
-        let mut never = std::pin::pin!(std::future::pending());
         if let Some(subscribed) = subscribed {
-            let _ = with(ue.unsubscribe(subscribed), happenings, on, &mut never).await;
+            let _ = audience.throughout(ue.unsubscribe(subscribed)).await;
         }
-        with(ue.deregister(), happenings, on, &mut never).await?;
+        audience.throughout(ue.deregister()).await?;
     }
     let obeys = ue.inner.config.on_reauth == OnReauth::Obey;
     match seen {
@@ -219,11 +193,5 @@ async fn leave(
         }
         Seen { failed: true, .. } => Err(Error::Missed("the registration or subscription could not be kept")),
         Seen { .. } => Ok(()),
-    }
-}
-
-pub(super) fn rest(happenings: &mut Happenings, on: &mut impl FnMut(&Happening)) {
-    while let Ok(happening) = happenings.try_recv() {
-        on(&happening);
     }
 }

@@ -2,11 +2,13 @@
 
 use super::{
     Answering, Call, CallEvent, Calls, Dial, End, Error, Happening, Package, RegisterArgs, Role, Standalone,
-    State, Subscribed, Then, Ue,
-    run::{Happenings, rest, with},
+    State, Subscribed, Then, Ue, audience::Audience,
 };
 use std::{future::Future, pin::pin, time::Duration};
 use tokio::time::{sleep, timeout};
+
+/// How long an answer to the BYE that ends what is left is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a call is to come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,22 +78,19 @@ pub struct AnswerArgs {
 /// ends it early, politely.
 pub async fn run_call(
     args: CallArgs,
-    mut on: impl FnMut(&Happening),
+    on: impl FnMut(&Happening),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let mut stop = pin!(stop);
-    let (ue, mut happenings) = Ue::start(args.register.config().await?).await?;
+    let (ue, mut audience) = Audience::of(args.register.config().await?, on, stop).await?;
     let outcome = async {
-        let subscribed =
-            arrive(&ue, args.unregistered, args.subscribe, &mut happenings, &mut on, &mut stop).await?;
-        let reached = errand(&ue, &args, &mut happenings, &mut on, &mut stop).await;
+        let subscribed = arrive(&ue, args.unregistered, args.subscribe, &mut audience).await?;
+        let reached = errand(&ue, &args, &mut audience).await;
         // Who is released because of the registration has none to end.
-        let left = leave(&ue, args.unregistered, subscribed.as_ref(), &mut happenings, &mut on).await;
+        let left = leave(&ue, args.unregistered, subscribed.as_ref(), &mut audience).await;
         reached.and(if args.goal == Goal::Bye { Ok(()) } else { left })
     }
     .await;
-    rest(&mut happenings, &mut on);
-    ue.stop();
+    audience.end(ue);
     outcome
 }
 
@@ -99,23 +98,20 @@ pub async fn run_call(
 /// as set out.
 pub async fn run_answer(
     args: AnswerArgs,
-    mut on: impl FnMut(&Happening),
+    on: impl FnMut(&Happening),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let mut stop = pin!(stop);
-    let (ue, mut happenings) = Ue::start(args.register.config().await?).await?;
+    let (ue, mut audience) = Audience::of(args.register.config().await?, on, stop).await?;
     let outcome = async {
         // An unregistered UE may be called at once.
         let mut calls = ue.answering(args.answering);
-        let subscribed =
-            arrive(&ue, args.unregistered, args.subscribe, &mut happenings, &mut on, &mut stop).await?;
-        let answered = answer(&args, &mut calls, &mut happenings, &mut on, &mut stop).await;
-        let left = leave(&ue, args.unregistered, subscribed.as_ref(), &mut happenings, &mut on).await;
+        let subscribed = arrive(&ue, args.unregistered, args.subscribe, &mut audience).await?;
+        let answered = answer(&args, &mut calls, &mut audience).await;
+        let left = leave(&ue, args.unregistered, subscribed.as_ref(), &mut audience).await;
         answered.and(left)
     }
     .await;
-    rest(&mut happenings, &mut on);
-    ue.stop();
+    audience.end(ue);
     outcome
 }
 
@@ -123,51 +119,42 @@ async fn arrive(
     ue: &Ue,
     unregistered: bool,
     subscribe: Option<(Package, Role)>,
-    happenings: &mut Happenings,
-    on: &mut impl FnMut(&Happening),
-    stop: &mut (impl Future<Output = ()> + Unpin),
+    audience: &mut Audience<impl FnMut(&Happening), impl Future<Output = ()>>,
 ) -> Result<Option<Subscribed>, Error> {
     if unregistered {
         return Ok(None);
     }
-    with(ue.register(), happenings, on, stop).await?;
+    audience.during(ue.register()).await?;
     let Some((package, role)) = subscribe else { return Ok(None) };
-    with(ue.subscribe(package, role), happenings, on, stop).await.map(Some)
+    audience.during(ue.subscribe(package, role)).await.map(Some)
 }
 
 async fn leave(
     ue: &Ue,
     unregistered: bool,
     subscribed: Option<&Subscribed>,
-    happenings: &mut Happenings,
-    on: &mut impl FnMut(&Happening),
+    audience: &mut Audience<impl FnMut(&Happening), impl Future<Output = ()>>,
 ) -> Result<(), Error> {
-    let mut never = pin!(std::future::pending());
     if unregistered {
         // The last answer may still have to be repeated.
-        let linger = async {
-            sleep(Duration::from_millis(300)).await;
-            Ok(())
-        };
-        return with(linger, happenings, on, &mut never).await;
+        audience.throughout(sleep(Duration::from_millis(300))).await;
+        return Ok(());
     }
     if let Some(subscribed) = subscribed {
-        let _ = with(ue.unsubscribe(subscribed), happenings, on, &mut never).await;
+        let _ = audience.throughout(ue.unsubscribe(subscribed)).await;
     }
-    with(ue.deregister(), happenings, on, &mut never).await
+    audience.throughout(ue.deregister()).await
 }
 
 async fn errand(
     ue: &Ue,
     args: &CallArgs,
-    happenings: &mut Happenings,
-    on: &mut impl FnMut(&Happening),
-    stop: &mut (impl Future<Output = ()> + Unpin),
+    audience: &mut Audience<impl FnMut(&Happening), impl Future<Output = ()>>,
 ) -> Result<(), Error> {
     let goal = args.goal;
     match &args.errand {
         Errand::Send(request) => {
-            let answer = with(ue.send(request.clone()), happenings, on, stop).await?;
+            let answer = audience.during(ue.send(request.clone())).await?;
             let wanted = match goal {
                 Goal::Status(status) => answer.status == status,
                 Goal::Done => answer.status / 100 == 2,
@@ -177,11 +164,9 @@ async fn errand(
         }
         Errand::Call { dial, .. } => {
             let mut call = ue.call(dial.clone())?;
-            let outcome = with(follow(&mut call, &args.errand, goal), happenings, on, stop).await;
-            let mut never = pin!(std::future::pending());
+            let outcome = audience.during(follow(&mut call, &args.errand, goal)).await;
             if call.record().state != State::Ended {
-                let politely = async { Ok(timeout(Duration::from_secs(5), call.hang_up()).await) };
-                let _ = with(politely, happenings, on, &mut never).await;
+                let _ = audience.throughout(timeout(PATIENCE, call.hang_up())).await;
             }
             outcome?;
             if call.record().faults.is_empty() {
@@ -254,9 +239,7 @@ fn succeeded(status: u16) -> Result<(), Error> {
 async fn answer(
     args: &AnswerArgs,
     calls: &mut Calls,
-    happenings: &mut Happenings,
-    on: &mut impl FnMut(&Happening),
-    stop: &mut (impl Future<Output = ()> + Unpin),
+    audience: &mut Audience<impl FnMut(&Happening), impl Future<Output = ()>>,
 ) -> Result<(), Error> {
     let (mut answered, mut wrong) = (0, None);
     let mut open: Vec<Call> = Vec::new();
@@ -264,17 +247,17 @@ async fn answer(
     let mut over = pin!(sleep(longest));
     while args.count.is_none_or(|count| answered < count) {
         let happening = tokio::select! {
-            happening = happenings.recv() => happening,
+            happening = audience.happenings.recv() => happening,
             Some(call) = calls.next() => {
                 open.retain(|call| call.record().state != State::Ended);
                 open.push(call);
                 continue;
             }
             () = &mut over => break,
-            () = &mut *stop => break,
+            () = &mut audience.stop => break,
         };
         let Some(happening) = happening else { break };
-        on(&happening);
+        (audience.on)(&happening);
         match &happening {
             Happening::Call { event: CallEvent::Ended(end), .. } => {
                 answered += 1;
@@ -302,10 +285,8 @@ async fn answer(
             | Happening::Messaged { .. } => {}
         }
     }
-    let mut never = pin!(std::future::pending());
     for call in open.iter().filter(|call| call.record().state != State::Ended) {
-        let politely = async { Ok(timeout(Duration::from_secs(5), call.hang_up()).await) };
-        let _ = with(politely, happenings, on, &mut never).await;
+        let _ = audience.throughout(timeout(PATIENCE, call.hang_up())).await;
     }
     match wrong {
         Some(why) => Err(Error::Missed(why)),

@@ -4,7 +4,7 @@ use super::{
     Error, Inner, locked,
     message::{Dialogue, Draft},
 };
-use crate::wire::phrase;
+use crate::wire::{call_id, phrase, tag};
 use rsip::Method;
 
 /// A request that makes no dialog.
@@ -52,14 +52,11 @@ pub struct Answer {
 
 impl Inner {
     pub(super) async fn send_standalone(&self, request: Standalone) -> Result<Answer, Error> {
-        let from = match &request.privacy {
-            Some(_) => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
-            None => format!("<{}>", self.config.impu()),
-        };
+        let from = self.config.shown(request.privacy.is_some());
         let dialogue = Dialogue {
-            from: format!("{from};tag={:016x}", rand::random::<u64>()),
+            from: format!("{from};tag={}", tag()),
             to: format!("<{}>", request.to),
-            call_id: &format!("{:032x}", rand::random::<u128>()),
+            call_id: &call_id(),
             cseq: 1,
         };
         let routes = locked(&self.standing).service_route.clone();

@@ -9,12 +9,12 @@ use super::{
     reginfo::Reginfo,
     registration::{Standing, refresh_after},
 };
-use crate::wire::text;
+use crate::wire::{call_id, tag, text};
 use rsip::Method;
 use tokio::time::Instant;
 
 /// What a UE asks for, as TS 24.229 §5.1.1.3 has it: longer than any registration.
-const EXPIRES: u32 = 600_000;
+pub(super) const EXPIRES: u32 = 600_000;
 
 /// A dialog with the S-CSCF.
 #[derive(Clone, Debug)]
@@ -45,10 +45,10 @@ impl Inner {
     pub(super) async fn subscribe(&self, package: Package, role: Role) -> Result<Subscribed, Error> {
         let target = self.config.impu();
         let dialog = Dialog {
-            call_id: format!("{:032x}", rand::random::<u128>()),
+            call_id: call_id(),
             package,
             role,
-            tag: format!("{:016x}", rand::random::<u64>()),
+            tag: tag(),
             remote_tag: String::new(),
             cseq: 0,
             target,
@@ -147,7 +147,7 @@ impl Inner {
         let fresh = reginfo.filter(|reginfo| dialog.version.is_none_or(|version| reginfo.version > version));
         dialog.version = fresh.as_ref().map(|reginfo| reginfo.version).or(dialog.version);
         if let Some(tag) = text::parameter(&request.value("From"), "tag") {
-            dialog.remote_tag = tag;
+            tag.clone_into(&mut dialog.remote_tag);
         }
         let state = request.value("Subscription-State");
         let terminated = state.trim_start().starts_with("terminated");
@@ -183,7 +183,7 @@ impl Inner {
 impl Dialog {
     fn established(&mut self, response: &Incoming) {
         if let Some(tag) = text::parameter(&response.value("To"), "tag") {
-            self.remote_tag = tag;
+            tag.clone_into(&mut self.remote_tag);
         }
         let target = response.value("Contact");
         if !target.is_empty() {

@@ -31,7 +31,7 @@ impl Usim {
     }
 
     /// A USIM that has accepted everything up to `sqn`.
-    pub const fn used_up_to(key: Key, sqn: u64) -> Self {
+    pub(super) const fn used_up_to(key: Key, sqn: u64) -> Self {
         Self { key, accepted: Accepted::up_to(sqn) }
     }
 

@@ -69,7 +69,7 @@ impl Client {
 
     /// Its branch and method.
     pub(super) fn own(&self) -> (String, String) {
-        (self.request.branch(), self.request.method().to_owned())
+        (self.request.branch().to_owned(), self.request.method().to_owned())
     }
 
     fn is_invite(&self) -> bool {
@@ -283,7 +283,7 @@ mod tests {
         }
         assert_eq!(out.len(), 2);
         let ack = Text::read(&out[0].octets).unwrap();
-        assert_eq!((ack.method(), ack.branch().as_str(), ack.cseq()), ("ACK", "z9hG4bK1", (5, "ACK")));
+        assert_eq!((ack.method(), ack.branch(), ack.cseq()), ("ACK", "z9hG4bK1", (5, "ACK")));
         assert_eq!((ack.value("To"), ack.value("Route")), ("<sip:b@x>;tag=t", "<sip:s;lr>"));
         assert_eq!(*told.lock().unwrap(), ["180", "486"]);
     }
@@ -317,7 +317,7 @@ mod tests {
             (cancel.method(), cancel.cseq(), cancel.value("To")),
             ("CANCEL", (5, "CANCEL"), "<sip:b@x>")
         );
-        assert_eq!((cancel.branch().as_str(), cancel.value("Reason")), ("z9hG4bK1", "SIP;cause=480"));
+        assert_eq!((cancel.branch(), cancel.value("Reason")), ("z9hG4bK1", "SIP;cause=480"));
         assert_eq!(client.due(), now + timers.longest(), "an INVITE that nobody ends is given up");
     }
 }

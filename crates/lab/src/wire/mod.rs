@@ -95,7 +95,7 @@ pub(crate) type Witness = Box<dyn Fn(bool, String) + Send>;
 #[derive(Clone)]
 pub(crate) struct Wire {
     words: mpsc::UnboundedSender<Word>,
-    addresses: Arc<[(Kind, SocketAddr)]>,
+    addresses: Arc<[Listen]>,
 }
 
 impl fmt::Debug for Wire {
@@ -109,27 +109,37 @@ pub(crate) fn branch() -> String {
     format!("z9hG4bK{:016x}", rand::random::<u64>())
 }
 
+/// A tag that no other side of a dialog has.
+pub(crate) fn tag() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// A Call-ID that no other dialog has.
+pub(crate) fn call_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
 impl Wire {
     /// Opens sockets and serves them. Connections are opened from the port on which they are called back.
     pub(crate) async fn open(
-        listen: &[(Kind, SocketAddr)],
+        listen: &[Listen],
         timers: Timers,
         arrived: mpsc::UnboundedSender<Arrived>,
         witness: Witness,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (events, happening) = mpsc::channel(256);
         let (mut addresses, mut udp) = (Vec::new(), Vec::new());
-        for (kind, address) in listen {
+        for Listen { kind, address } in listen {
             match kind {
                 Kind::Udp => {
                     let socket = Arc::new(UdpSocket::bind(address).await?);
-                    addresses.push((*kind, socket.local_addr()?));
+                    addresses.push(Listen::udp(socket.local_addr()?));
                     udp.push((socket.local_addr()?, Arc::clone(&socket)));
                     tokio::spawn(socket::read_datagrams(socket, events.clone()));
                 }
                 Kind::Tcp => {
                     let listener = socket::listen(*address)?;
-                    addresses.push((*kind, listener.local_addr()?));
+                    addresses.push(Listen::tcp(listener.local_addr()?));
                     tokio::spawn(socket::accept(listener, events.clone()));
                 }
             }
@@ -141,24 +151,22 @@ impl Wire {
     }
 
     /// Where it listens.
-    pub(crate) fn addresses(&self) -> &[(Kind, SocketAddr)] {
+    pub(crate) fn addresses(&self) -> &Arc<[Listen]> {
         &self.addresses
     }
 
-    /// The address for that transport; the first if there is none.
-    pub(crate) fn address(&self, kind: Kind) -> Option<SocketAddr> {
-        self.addresses.iter().find(|(found, _)| *found == kind).map(|(_, address)| *address)
+    /// Where it listens over that transport; over another one if it must be.
+    pub(crate) fn reached_over(&self, kind: Kind) -> Option<Listen> {
+        self.addresses.iter().find(|own| own.kind == kind).or_else(|| self.addresses.first()).copied()
     }
 
     /// The Via of a request that goes to `to`.
     pub(crate) fn via(&self, to: &Target, branch: &str) -> String {
         let kind = match to {
             Target::To(kind, _) => *kind,
-            Target::Back(Origin::Udp(_)) => Kind::Udp,
-            Target::Back(Origin::Tcp(..)) => Kind::Tcp,
+            Target::Back(origin) => origin.kind(),
         };
-        let own = self.address(kind).or_else(|| self.addresses.first().map(|(_, address)| *address));
-        let own = own.map_or_else(String::new, |address| address.to_string());
+        let own = self.reached_over(kind).map_or_else(String::new, |own| own.address.to_string());
         format!("SIP/2.0/{} {own};branch={branch};rport", kind.in_via())
     }
 
@@ -210,6 +218,14 @@ impl Listen {
     /// Streams there.
     pub const fn tcp(address: SocketAddr) -> Self {
         Self { kind: Kind::Tcp, address }
+    }
+
+    /// The URI that leads there.
+    pub fn uri(&self) -> String {
+        match self.kind {
+            Kind::Udp => format!("sip:{}", self.address),
+            Kind::Tcp => format!("sip:{};transport=tcp", self.address),
+        }
     }
 }
 

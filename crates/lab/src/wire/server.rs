@@ -101,7 +101,7 @@ impl Server {
     /// To tag of what was said last.
     pub(super) fn tag(&self) -> Option<String> {
         let last = Text::read(self.last.as_ref()?).ok()?;
-        Some(last.tag("To")).filter(|tag| !tag.is_empty())
+        Some(last.tag("To").to_owned()).filter(|tag| !tag.is_empty())
     }
 
     /// The request came again.
@@ -134,7 +134,7 @@ impl Server {
             self.state = if self.invite && success { State::Accepted } else { State::Completed };
             let ours = self.state == State::Accepted && repeated == Repeated::Here;
             if ours {
-                self.unacknowledged = Some(response.tag("To"));
+                self.unacknowledged = Some(response.tag("To").to_owned());
             }
             let refused = self.invite && !success && !self.origin.is_reliable();
             self.resend = (ours || refused).then(|| (now + timers.t1, timers.t1));

@@ -1,7 +1,7 @@
 //! The loop that serves the sockets: it matches messages with transactions, and looks at each of these when its time comes.
 
 use super::{
-    Arrived, Kind, Target, Timers, Witness,
+    Arrived, Kind, Listen, Target, Timers, Witness,
     client::{Client, Heard, Out, ReplyTo},
     phrase,
     server::{Ended, Key, Repeated, Server},
@@ -37,7 +37,7 @@ pub(super) enum Word {
 /// What the loop knows.
 pub(super) struct Serving {
     timers: Timers,
-    addresses: Arc<[(Kind, SocketAddr)]>,
+    addresses: Arc<[Listen]>,
     udp: Vec<(SocketAddr, Arc<UdpSocket>)>,
     connections: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>,
     events: Events,
@@ -63,7 +63,7 @@ enum Which {
 impl Serving {
     pub(super) fn new(
         timers: Timers,
-        addresses: Arc<[(Kind, SocketAddr)]>,
+        addresses: Arc<[Listen]>,
         udp: Vec<(SocketAddr, Arc<UdpSocket>)>,
         events: Events,
         arrived: mpsc::UnboundedSender<Arrived>,
@@ -186,8 +186,8 @@ impl Serving {
                 if let Some(connection) = self.connections.get(&peer).filter(|one| !one.is_closed()) {
                     return Some(Origin::Tcp(peer, connection.clone()));
                 }
-                let mut own = self.addresses.iter().filter(|(kind, _)| *kind == Kind::Tcp);
-                let local = own.find(|(_, address)| address.is_ipv4() == peer.is_ipv4())?.1;
+                let mut own = self.addresses.iter().filter(|own| own.kind == Kind::Tcp);
+                let local = own.find(|own| own.address.is_ipv4() == peer.is_ipv4())?.address;
                 if self.connections.len() >= CONNECTIONS {
                     return None;
                 }
@@ -228,8 +228,7 @@ impl Serving {
 
     fn response(&mut self, text: Text, out: &mut Vec<Out>) {
         self.tell(false, text.line());
-        let method = text.cseq().1.to_owned();
-        let key = (text.branch(), method);
+        let key = (text.branch().to_owned(), text.cseq().1.to_owned());
         let Some(client) = self.clients.get_mut(&key) else { return };
         client.answered(text, Instant::now(), &self.timers, out);
         if client.is_over() {
@@ -284,7 +283,7 @@ impl Serving {
         let of = Key::of(&text, "INVITE");
         let invite = self.servers.get(&of);
         let status = if invite.is_some() { 200 } else { 481 };
-        let tag = invite.and_then(Server::tag).unwrap_or_else(|| format!("{:08x}", rand::random::<u32>()));
+        let tag = invite.and_then(Server::tag).unwrap_or_else(super::tag);
         let open = invite.is_some_and(Server::is_open);
         let response = text.response(status, phrase(status), &tag);
         self.tell(true, response.line());

@@ -1,6 +1,7 @@
 //! RFC 3261 §18 — the sockets of the lab's user agents and servers: datagrams, and streams that are opened when needed,
 //! kept, and cut into messages.
 
+use super::Kind;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,6 +10,7 @@ use tokio::{
     time::timeout,
 };
 
+/// Octets of a message at most; a stream with a longer one is closed.
 const LONGEST: usize = 256 * 1024;
 /// How long the opening of a connection may take.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -32,6 +34,14 @@ impl Origin {
         }
     }
 
+    /// The transport.
+    pub(crate) const fn kind(&self) -> Kind {
+        match self {
+            Self::Udp(_) => Kind::Udp,
+            Self::Tcp(..) => Kind::Tcp,
+        }
+    }
+
     /// Whether the transport loses nothing.
     pub(super) const fn is_reliable(&self) -> bool {
         matches!(self, Self::Tcp(..))
@@ -50,7 +60,7 @@ pub(super) enum Event {
 
 pub(super) type Events = mpsc::Sender<Event>;
 
-/// The address of ours that `far` sees.
+/// The address of ours that `far` sees, with any port. Connecting a socket for datagrams tells it without a packet.
 pub(crate) fn facing(far: SocketAddr) -> std::io::Result<SocketAddr> {
     let probe = std::net::UdpSocket::bind(if far.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
     probe.connect(far)?;

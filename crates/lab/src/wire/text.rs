@@ -219,8 +219,8 @@ impl Text {
     }
 
     /// Elements of all lines of that name.
-    pub(crate) fn elements(&self, name: &str) -> Vec<String> {
-        self.values(name).flat_map(split).collect()
+    pub(crate) fn elements(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.values(name).flat_map(elements)
     }
 
     /// Adds a line at the end.
@@ -250,8 +250,8 @@ impl Text {
     /// Takes the first element of that name away.
     pub(crate) fn take_first(&mut self, name: &str) -> Option<String> {
         let at = self.headers.iter().position(|(found, _)| found.eq_ignore_ascii_case(name))?;
-        let mut elements = split(&self.headers[at].1).into_iter();
-        let first = elements.next();
+        let mut elements = elements(&self.headers[at].1);
+        let first = elements.next().map(str::to_owned);
         let rest = elements.collect::<Vec<_>>().join(", ");
         if rest.is_empty() {
             self.headers.remove(at);
@@ -262,8 +262,8 @@ impl Text {
     }
 
     /// The topmost Via.
-    pub(crate) fn via(&self) -> String {
-        split(self.value("Via")).into_iter().next().unwrap_or_default()
+    pub(crate) fn via(&self) -> &str {
+        elements(self.value("Via")).next().unwrap_or("")
     }
 
     /// RFC 3261 §18.2.1, RFC 3581 §4: says in the topmost Via where a request really came from.
@@ -280,8 +280,8 @@ impl Text {
     }
 
     /// Branch of the topmost Via.
-    pub(crate) fn branch(&self) -> String {
-        parameter(&self.via(), "branch").unwrap_or_default()
+    pub(crate) fn branch(&self) -> &str {
+        parameter(self.via(), "branch").unwrap_or("")
     }
 
     /// Number and method of CSeq.
@@ -292,8 +292,8 @@ impl Text {
     }
 
     /// The tag in From or To.
-    pub(crate) fn tag(&self, name: &str) -> String {
-        parameter(self.value(name), "tag").unwrap_or_default()
+    pub(crate) fn tag(&self, name: &str) -> &str {
+        parameter(self.value(name), "tag").unwrap_or("")
     }
 }
 
@@ -311,27 +311,27 @@ impl Start {
     }
 }
 
-/// The elements of a comma-separated header value; commas within quotes or `<>` do not separate.
-pub(crate) fn split(value: &str) -> Vec<String> {
-    let (mut quoted, mut angled, mut escaped, mut from) = (false, false, false, 0);
-    let mut elements = Vec::new();
-    for (at, octet) in value.bytes().enumerate() {
-        match octet {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'<' if !quoted => angled = true,
-            b'>' if !quoted => angled = false,
-            b',' if !quoted && !angled => {
-                elements.push(value[from..at].trim().to_owned());
-                from = at + 1;
+/// The elements of a comma-separated header value, empty ones left out; commas within quotes or `<>` do not separate.
+pub(crate) fn elements(value: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(value);
+    let all = std::iter::from_fn(move || {
+        let value = rest.take()?;
+        let (mut quoted, mut angled, mut escaped) = (false, false, false);
+        let end = value.bytes().position(|octet| {
+            match octet {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b'<' if !quoted => angled = true,
+                b'>' if !quoted => angled = false,
+                _ => return octet == b',' && !quoted && !angled,
             }
-            _ => {}
-        }
-    }
-    elements.push(value[from..].trim().to_owned());
-    elements.retain(|element| !element.is_empty());
-    elements
+            false
+        });
+        rest = end.map(|end| &value[end + 1..]);
+        Some(value[..end.unwrap_or(value.len())].trim())
+    });
+    all.filter(|element| !element.is_empty())
 }
 
 /// The URI of a name-addr or addr-spec.
@@ -341,11 +341,11 @@ pub(crate) fn uri(value: &str) -> &str {
 }
 
 /// A header parameter, that is one after the URI; quotes removed.
-pub(crate) fn parameter(value: &str, name: &str) -> Option<String> {
+pub(crate) fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
     let outside = value.rsplit_once('>').map_or(value, |(_, rest)| rest);
     outside.split(';').skip(1).find_map(|parameter| {
         let (found, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        found.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"').to_owned())
+        found.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
     })
 }
 
@@ -372,8 +372,8 @@ mod tests {
         assert_eq!(text.body, b"abc");
         assert!(!text.is_plain());
         assert!(text.raw().ends_with(b"abc"));
-        assert_eq!((text.branch().as_str(), text.cseq()), ("z9hG4bK1", (7, "INVITE")));
-        assert_eq!(text.elements("route"), ["<sip:as;lr>", "<sip:s;lr>", "<sip:z;lr>"]);
+        assert_eq!((text.branch(), text.cseq()), ("z9hG4bK1", (7, "INVITE")));
+        assert_eq!(text.elements("route").collect::<Vec<_>>(), ["<sip:as;lr>", "<sip:s;lr>", "<sip:z;lr>"]);
         assert_eq!(
             Text::read(
                 b"FOO sip:[::1] SIP/2.0\r\nVia: x\r\nFrom: a\r\nTo: b\r\nCall-ID: c\r\nCSeq: 1 FOO\r\n\r\n"
@@ -407,7 +407,7 @@ mod tests {
         let mut text = Text::read(INVITE.as_bytes()).unwrap();
         assert_eq!(text.take_first("Route").as_deref(), Some("<sip:as;lr>"));
         assert_eq!(text.take_first("Route").as_deref(), Some("<sip:s;lr>"));
-        assert_eq!(text.elements("Route"), ["<sip:z;lr>"]);
+        assert_eq!(text.elements("Route").collect::<Vec<_>>(), ["<sip:z;lr>"]);
         text.prepend("Via", "SIP/2.0/UDP me;branch=z9hG4bK0");
         assert_eq!(text.take_first("Via").as_deref(), Some("SIP/2.0/UDP me;branch=z9hG4bK0"));
         text.prepend("Via", "SIP/2.0/UDP me;rport;branch=z9hG4bK0");
@@ -422,7 +422,7 @@ mod tests {
         let again = Text::read(&text.octets()).unwrap();
         assert_eq!((again.value("To"), again.value("Max-Forwards")), ("<sip:q>", "9"));
         assert_eq!((again.body.as_slice(), again.value("content-length")), (&b"longer"[..], "6"));
-        assert_eq!(again.elements("Via").len(), 2);
+        assert_eq!(again.elements("Via").count(), 2);
     }
 
     #[test]
@@ -431,17 +431,24 @@ mod tests {
         let trying = text.response(100, "Trying", "t");
         assert_eq!(trying.value("To"), "\"B, C\" <tel:+1555>");
         let ok = Text::read(&text.response(200, "OK", "t").octets()).unwrap();
-        assert_eq!((ok.status(), ok.reason(), ok.tag("To").as_str()), (200, "OK", "t"));
-        assert_eq!((ok.elements("Via").len(), ok.value("Route"), ok.value("Call-ID")), (2, "", "c"));
+        assert_eq!((ok.status(), ok.reason(), ok.tag("To")), (200, "OK", "t"));
+        assert_eq!((ok.elements("Via").count(), ok.value("Route"), ok.value("Call-ID")), (2, "", "c"));
     }
 
     #[test]
     fn values_are_taken_apart() {
-        assert_eq!(split("\"a, b\" <sip:x@y,z>;q=1 , <sip:b@c>"), ["\"a, b\" <sip:x@y,z>;q=1", "<sip:b@c>"]);
-        assert_eq!(split(r#""a\", b" <sip:x@y>, <sip:b@c>"#), [r#""a\", b" <sip:x@y>"#, "<sip:b@c>"]);
+        assert_eq!(
+            elements("\"a, b\" <sip:x@y,z>;q=1 , <sip:b@c>").collect::<Vec<_>>(),
+            ["\"a, b\" <sip:x@y,z>;q=1", "<sip:b@c>"]
+        );
+        assert_eq!(
+            elements(r#""a\", b" <sip:x@y>, <sip:b@c>"#).collect::<Vec<_>>(),
+            [r#""a\", b" <sip:x@y>"#, "<sip:b@c>"]
+        );
+        assert_eq!(elements(" a ,b,, \"c,d\" <e,f>,").collect::<Vec<_>>(), ["a", "b", "\"c,d\" <e,f>"]);
         assert_eq!(uri("\"A\" <sip:a@x;lr>;tag=1"), "sip:a@x;lr");
         assert_eq!(uri("sip:a@x;tag=1"), "sip:a@x");
-        assert_eq!(parameter("<sip:a@x;tag=no>;tag=yes;Expires=5", "expires").as_deref(), Some("5"));
+        assert_eq!(parameter("<sip:a@x;tag=no>;tag=yes;Expires=5", "expires"), Some("5"));
         assert_eq!(parameter("<sip:a@x;tag=no>", "tag"), None);
         assert_eq!(untagged("\"A\" <sip:a@x;lr>;tag=1"), "\"A\" <sip:a@x;lr>");
         assert_eq!(untagged("sip:a@x;tag=1"), "sip:a@x");

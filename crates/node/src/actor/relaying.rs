@@ -13,13 +13,19 @@ use std::rc::Rc;
 /// INVITEs on their way through users.
 pub(crate) struct Relays {
     /// Whose each INVITE without final response is: CANCEL leads there.
-    invites: RefCell<AHashMap<ServerTx, Impi>>,
+    invites: RefCell<AHashMap<ServerTx, Whose>>,
     /// Those that were accepted: their 2xx may come again.
     accepted: RefCell<AHashMap<ClientId, Accepted>>,
     /// Until which tick that is listened for, in order.
     until: RefCell<VecDeque<(u64, ClientId)>>,
     /// 64*T1, milliseconds.
     life: u64,
+}
+
+enum Whose {
+    /// The directory is asked.
+    Sought(Request),
+    Of(Impi),
 }
 
 struct Accepted {
@@ -41,8 +47,27 @@ impl Relays {
     /// An INVITE has been brought to this user.
     pub(crate) fn brought(&self, tx: ServerTx, request: &Request, impi: &Impi) {
         if *request.method() == Method::Invite {
-            self.invites.borrow_mut().insert(tx, impi.clone());
+            self.invites.borrow_mut().insert(tx, Whose::Of(impi.clone()));
         }
+    }
+
+    /// It is not known yet whose a request is.
+    pub(crate) fn sought(&self, tx: ServerTx, request: &Request) {
+        if *request.method() == Method::Invite {
+            self.invites.borrow_mut().insert(tx, Whose::Sought(request.clone()));
+        }
+    }
+
+    /// An INVITE was cancelled while its user was sought.
+    pub(crate) fn is_given_up(&self, tx: ServerTx, request: &Request) -> bool {
+        *request.method() == Method::Invite && !self.invites.borrow().contains_key(&tx)
+    }
+
+    fn of(&self, tx: ServerTx) -> Option<Result<Impi, Request>> {
+        self.invites.borrow().get(&tx).map(|whose| match whose {
+            Whose::Sought(request) => Err(request.clone()),
+            Whose::Of(impi) => Ok(impi.clone()),
+        })
     }
 
     /// A request has its final response.
@@ -50,6 +75,10 @@ impl Relays {
         if response.cseq().method == Method::Invite {
             self.invites.borrow_mut().remove(&tx);
         }
+    }
+
+    fn accepted(&self, id: ClientId) -> Option<(ServerTx, Impi, Purpose)> {
+        self.accepted.borrow().get(&id).map(|known| (known.tx, known.impi.clone(), known.purpose))
     }
 
     fn accept(&self, id: ClientId, accepted: Accepted, now: u64) {
@@ -93,14 +122,16 @@ impl Shell {
             self.deliver_reply(impi, purpose, Reply::Response(response));
             return;
         }
-        let known = self.relays.accepted.borrow();
-        let known = known.get(&id).map(|known| (known.tx, known.impi.clone(), known.purpose));
-        let Some((tx, impi, purpose)) = known else {
+        let Some((tx, impi, purpose)) = self.relays.accepted(id) else {
             self.telemetry.strays.inc();
             return;
         };
         let again = self.transact(|table, now, out| table.again(ServerId(tx.0), &response, now, out));
         if again.is_err() {
+            // One more answer than was asked for: it must not count for another one.
+            if let Some((_, duties)) = self.shards.here(&impi) {
+                duties.ask();
+            }
             self.deliver_reply(impi, purpose, Reply::Response(response));
         }
     }
@@ -108,12 +139,14 @@ impl Shell {
     /// RFC 3261 §9.2: an INVITE shall end.
     pub(crate) fn took_cancel(self: &Rc<Self>, of: Option<ServerId>, request: &Request) {
         let Some(of) = of.map(|of| ServerTx(of.0)) else { return };
-        let impi = self.relays.invites.borrow().get(&of).cloned();
-        match impi {
-            Some(impi) => {
+        match self.relays.of(of) {
+            Some(Ok(impi)) => {
                 let reason = request.get(Name::Reason).map(|reason| reason.into());
-                // There are no more of them than INVITEs, so it goes past the mailbox's bound.
-                self.deliver_answer(&impi, Event::Cancel { of, reason });
+                self.deliver_cancel(&impi, Event::Cancel { of, reason });
+            }
+            Some(Err(invite)) => {
+                let response = invite.respond(Status::REQUEST_TERMINATED, &self.tag());
+                self.respond(of, response.finish());
             }
             None => {
                 self.telemetry.unrouted.inc();

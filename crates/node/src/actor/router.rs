@@ -62,9 +62,13 @@ impl Shell {
         match self.store.holders(&impu) {
             Pending::Ready(found) => self.route_to_holder(tx, request, source, impu, number, found),
             Pending::Later(finding) => {
+                self.relays.sought(tx, &request);
                 let shell = Rc::clone(self);
                 tokio::task::spawn_local(async move {
                     let found = finding.await;
+                    if shell.relays.is_given_up(tx, &request) {
+                        return;
+                    }
                     shell.route_to_holder(tx, request, source, impu, number, found);
                 });
             }

@@ -142,6 +142,16 @@ impl Shell {
         addr.do_send(Happen(event));
     }
 
+    /// Brings a CANCEL to its user, behind the INVITE if the user is being loaded. There are no more of them than INVITEs, so it
+    /// goes past the mailbox's bound.
+    pub(crate) fn deliver_cancel(self: &Rc<Self>, impi: &Impi, cancel: Event) {
+        if let Some(Resident::Loading(_, waiting)) = self.shards.residents.borrow_mut().get_mut(impi) {
+            waiting.push(cancel);
+            return;
+        }
+        self.deliver_answer(impi, cancel);
+    }
+
     fn activate(self: &Rc<Self>, impi: &Impi, event: Event, owed: Option<Owed>) {
         let duties = Rc::new(Duties::default());
         owed.into_iter().for_each(|owed| duties.owe(owed));

@@ -80,6 +80,9 @@ impl UserActor {
             // The user in memory is ahead of its record: it is dropped, not repaired.
             self.shell.store_failed(self.user.impi(), &error);
             self.end(ctx);
+            // What it sent rings for nobody.
+            self.shell.cancel_all(self.user.impi());
+            self.shell.take_own();
             return;
         }
         self.shell.perform(self.user.impi(), &self.duties, effects);

@@ -3,66 +3,24 @@
 //! The criteria are fixed when the request first arrives. What goes to a server carries an original dialog identifier, from
 //! which any node can go on at the next priority.
 
-use super::contacts::Target;
+mod initial;
+
+pub(crate) use initial::{Initial, Stage};
+
 use super::relay::{Answered, Draft, Passage, Relay};
+use super::session::ask_for_timer;
 use super::{ImplicitRegistrationSet, Step, User};
-use crate::ifc::{Chain, Invocation, SessionCase};
+use crate::ifc::{Invocation, SessionCase};
 use crate::profile::{DefaultHandling, InitialFilterCriteria, ServiceProfile};
 use crate::token::TokenKind;
-use crate::{Impu, Policy, Rejection, Span, Timestamp};
+use crate::{Impu, Policy, Rejection, Span};
+use initial::Visit;
 use sip::proxy::{self, BranchFailure, BranchId};
-use sip::session_timer::Asked;
-use sip::{Name, NameAddr, Request, RequestEdit, Status, Uri};
-use std::collections::VecDeque;
+use sip::{Name, NameAddr, Status, Uri};
 
 const CLAUSE: &str = "TS 24.229 §5.4.3.4";
 /// Prefix of an inter-operator identifier between an S-CSCF and an application server.
 pub(crate) const TYPE_3: &str = "Type 3";
-
-/// A request outside a dialog, and how far its services got.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Initial {
-    /// Names the passage in Record-Route and in original dialog identifiers; odd for an INVITE, whose dialog is kept.
-    pub(crate) key: u64,
-    pub(crate) case: SessionCase,
-    pub(crate) served: Impu,
-    /// The contact binding the request came from.
-    pub(crate) binding: Option<u64>,
-    /// User part of our Record-Route, in a request that begins a dialog.
-    pub(crate) recorded: Option<Box<str>>,
-    /// The request as it goes on when nothing more is to be done to it.
-    pub(crate) onward: Request,
-    /// Fixed when the request first arrived.
-    pub(crate) criteria: Chain,
-    /// What was asked of the session timer.
-    pub(crate) timer: Asked,
-    /// Priority of the last criterion that was met.
-    pub(crate) last: Option<u32>,
-    /// How many servers passed it on before: 0 is the first passage of a request, and the nearest to the caller.
-    pub(crate) depth: u16,
-    pub(crate) stage: Stage,
-}
-
-/// What an initial request waits for.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Stage {
-    /// The profile, from the HSS.
-    Profile,
-    /// An application server.
-    Server(Visit),
-    /// Contacts; those of lower preference still to be tried.
-    Contacts(VecDeque<Vec<Target>>),
-    /// Whatever lies beyond.
-    Onward,
-}
-
-/// An application server at work.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Visit {
-    default_handling: DefaultHandling,
-    /// When it has been silent too long; `None` once it has shown life.
-    silent_at: Option<Timestamp>,
-}
 
 /// What an original dialog identifier says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,54 +66,6 @@ impl Link {
             binding: Some(u64::from_be_bytes(*binding)).filter(|binding| *binding != 0),
             served: Impu::parse(std::str::from_utf8(served).ok()?)?,
         })
-    }
-}
-
-impl Initial {
-    /// The server showed life: it is not passed over any more.
-    pub(crate) fn progressed(&mut self) {
-        if let Stage::Server(visit) = &mut self.stage {
-            visit.silent_at = None;
-        }
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Timestamp> {
-        match &self.stage {
-            Stage::Server(visit) => visit.silent_at,
-            Stage::Profile | Stage::Contacts(_) | Stage::Onward => None,
-        }
-    }
-
-    /// Its request is, or was last, at the server that returns this link.
-    fn invoked(&self, link: &Link) -> bool {
-        self.key == link.key
-            && self.case == link.case
-            && self.last == Some(link.last)
-            && matches!(self.stage, Stage::Server(_))
-    }
-
-    /// Record-Route with the way home (TS 24.229 §5.4.3.2, §5.4.3.3).
-    pub(crate) fn record_route(&self, edit: &mut RequestEdit, policy: &Policy) {
-        if let Some(token) = &self.recorded {
-            edit.push_top(Name::RecordRoute, format_args!("<sip:{token}@{};lr>", policy.host_port()));
-        }
-    }
-
-    pub(crate) const fn is_terminating(&self) -> bool {
-        matches!(self.case, SessionCase::TerminatingRegistered | SessionCase::TerminatingUnregistered)
-    }
-
-    /// TS 24.229 §5.4.3.3: a server wrote a Route, which says where the request goes instead of to contacts. What others
-    /// wrote is not heeded: nobody is led past the user's contacts from outside.
-    fn is_routed(&self) -> bool {
-        self.depth > 0 && self.onward.has(Name::Route)
-    }
-
-    fn is_registered(&self) -> bool {
-        matches!(
-            self.case,
-            SessionCase::Originating | SessionCase::TerminatingRegistered | SessionCase::OriginatingCdiv
-        )
     }
 }
 
@@ -228,7 +138,7 @@ impl User {
             vector.orig_ioi = charged.flatten().and_then(|charged| charged.orig_ioi);
             edit.replace(Name::PChargingVector, vector);
         }
-        let timer = super::session::ask_for_timer(&mut edit, &draft.request, step)?;
+        let timer = ask_for_timer(&mut edit, &draft.request, step)?;
         let mut initial = Initial {
             key: link.key,
             case: link.case,

@@ -203,6 +203,11 @@ impl User {
         Ok(number_in(uri).filter(known).unwrap_or(named))
     }
 
+    /// Whether a Request-URI means an identity that is known here.
+    pub(crate) fn is_called(&self, uri: &Uri, policy: &Policy) -> bool {
+        self.identity_in(uri, policy).is_ok_and(|named| self.registration.set_of(&named).is_some())
+    }
+
     fn all_candidates(&self, served: &Impu) -> Vec<Candidate> {
         let own = self.registration.set_of(served).into_iter().flat_map(|set| &set.bindings);
         let own = own.map(|binding| Candidate {

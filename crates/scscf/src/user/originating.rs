@@ -4,7 +4,7 @@ use super::asserted::{assert_identity, claimed, preferred};
 use super::chain::{Initial, Stage, TYPE_3};
 use super::entry::Entry;
 use super::relay::{Draft, Passage, Relay};
-use super::session::{ask_for_timer, next_hop};
+use super::session::next_hop;
 use super::{ImplicitRegistrationSet, Step, User, trust};
 use crate::cx::ServerAssignmentType;
 use crate::event::CxPurpose;
@@ -37,6 +37,10 @@ impl User {
             Entry::Binding(binding) => self.originating(draft, binding, step),
             Entry::Originating => self.originating_for_server(draft, step),
             Entry::Chain(link) => self.resume_chain(draft, link, step),
+            Entry::Dialog(_) | Entry::Release if !self.is_called(draft.onward.uri(), step.policy) => {
+                let why = "the Route of a dialog leads to the user of that dialog only";
+                Err(Rejection::new(Status::FORBIDDEN, "TS 24.229 §5.4.3.1", why))
+            }
             Entry::Dialog(_) | Entry::Release | Entry::Terminating => self.terminating(draft, step),
         }
     }
@@ -89,20 +93,8 @@ impl User {
             vector.orig_ioi = Some(step.policy.domain.clone());
             edit.replace(Name::PChargingVector, vector);
         }
-        let timer = ask_for_timer(&mut edit, &draft.request, step)?;
-        let initial = Initial {
-            key: passage_key(&draft.request, step),
-            case: SessionCase::Originating,
-            served: served_impu,
-            binding: Some(binding),
-            recorded: None,
-            onward: edit.finish(),
-            timer,
-            criteria,
-            last: None,
-            depth: 0,
-            stage: Stage::Onward,
-        };
+        let first = Initial::first(&draft, edit, SessionCase::Originating, served_impu, criteria, step)?;
+        let initial = Initial { binding: Some(binding), ..first };
         self.begin(&draft, initial, step)
     }
 
@@ -143,24 +135,9 @@ impl User {
         if !draft.request.has(Name::PAssertedIdentity) {
             edit.append(Name::PAssertedIdentity, NameAddr::new(served));
         }
-        let timer = ask_for_timer(&mut edit, &draft.request, step)?;
-        let initial = Initial {
-            key: passage_key(&draft.request, step),
-            case,
-            served: impu,
-            binding: None,
-            recorded: None,
-            onward: edit.finish(),
-            timer,
-            criteria: criteria.clone().unwrap_or_default(),
-            last: None,
-            depth: 0,
-            stage: Stage::Onward,
-        };
-        match criteria {
-            Some(_) => self.begin(&draft, initial, step),
-            None => self.ask_for_profile(&draft, initial, step),
-        }
+        let known = criteria.is_some();
+        let initial = Initial::first(&draft, edit, case, impu, criteria.unwrap_or_default(), step)?;
+        if known { self.begin(&draft, initial, step) } else { self.ask_for_profile(&draft, initial, step) }
     }
 
     /// TS 29.228 §6.1.2: the profile of a user who is not registered.
@@ -204,6 +181,7 @@ impl User {
         if !trust::includes(&next, step.policy) {
             trust::keep_what_is_inside(&mut edit);
             trust::keep_who_is_private(&mut edit, &initial.onward);
+            relay.outside = true;
         }
         if let Ok(Some(mut vector)) = initial.onward.charging_vector() {
             // 9) what the access network charged stays here

@@ -211,9 +211,8 @@ impl Register {
         let protection = protection(authorization.as_ref(), source)?;
         let wish = wish(request, policy)?;
         let impu = Impu::of(&to);
-        let request = request.clone();
         let trusted = source.trusted;
-        Ok(Self { tx, request, impu, authorization, protection, trusted, wish })
+        Ok(Self { tx, request: request.clone(), impu, authorization, protection, trusted, wish })
     }
 
     /// RFC 3261 §10.3: an interval below the minimum is refused before anything is asked of the HSS.
@@ -312,11 +311,13 @@ fn wish(request: &Request, policy: &Policy) -> Result<Wish, Rejection> {
     if addresses.len() > MOST_CONTACTS || length > LONGEST_PATH {
         return bad("too many Contact or Path values");
     }
-    let outbound = request.values(Name::Supported).any(|tag| tag.eq_ignore_ascii_case("outbound"));
-    let mut wanted = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        wanted.push(read_contact(address, interval, outbound, policy)?);
+    // It would come in again as if from inside the trust domain.
+    if path.iter().any(|hop| policy.is_ours(&hop.uri)) {
+        return bad("Path leads back to the S-CSCF");
     }
+    let outbound = request.values(Name::Supported).any(|tag| tag.eq_ignore_ascii_case("outbound"));
+    let read = |address| read_contact(address, interval, outbound, policy);
+    let wanted: Vec<_> = addresses.into_iter().map(read).collect::<Result<_, _>>()?;
     if wanted.iter().filter(|wanted| wanted.reg_id.is_some() && wanted.expires > 0).count() > 0 {
         if wanted.len() > 1 {
             return bad("a REGISTER binds one flow at most");
@@ -372,11 +373,10 @@ fn read_contact(
         },
     };
     let reg_id = reg_id.filter(|_| outbound && Option::is_some(&instance_id));
-    let emergency = address.uri.has_param("sos");
     for name in ["expires", "pub-gruu", "temp-gruu"] {
         address.params.remove(name);
     }
-    Ok(Wanted { address, expires, instance_id, reg_id, emergency })
+    Ok(Wanted { emergency: address.uri.has_param("sos"), address, expires, instance_id, reg_id })
 }
 
 /// TS 24.229 §5.4.1.2.2: of several addresses the one with the highest q is registered; those that differ from it in

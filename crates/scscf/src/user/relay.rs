@@ -3,12 +3,13 @@
 //! A relay lives from the request to its last final response, that of an INVITE which was accepted somewhat longer: further
 //! 2xx may come. It dies with the actor; what must outlive it is a session.
 
+mod former;
 mod passage;
 
 pub(crate) use passage::{Answered, Branch, Draft, Ending, Passage, Relay};
 
 use super::chain::Stage;
-use super::{Step, User};
+use super::{Step, User, trust};
 use crate::event::{RelayId, ServerTx, Source};
 use crate::{Rejection, Reply, Span};
 use sip::proxy::{self, BranchFailure, BranchId, Heard};
@@ -54,8 +55,22 @@ impl User {
     /// Keeps a relay that has branches or waits for something, and forgets one that is over.
     pub(crate) fn keep_relay(&mut self, mut relay: Relay, step: &Step<'_>) {
         if !relay.is_over(step.now()) {
-            relay.give_back_room();
+            if relay.lingers() {
+                relay.give_back_room();
+                self.limit_lingering(step);
+            }
             self.relays.insert(relay.id, Box::new(relay));
+        }
+    }
+
+    /// Of those of which only further 2xx are awaited no more are kept than may be on their way; the oldest goes first.
+    fn limit_lingering(&mut self, step: &Step<'_>) {
+        let lingering = || self.relays.values().filter(|relay| relay.lingers());
+        if lingering().count() >= step.policy.session.max_relays
+            && let Some(oldest) =
+                lingering().min_by_key(|relay| (relay.since, relay.id)).map(|relay| relay.id)
+        {
+            self.relays.remove(&oldest);
         }
     }
 
@@ -68,7 +83,11 @@ impl User {
         step: &mut Step<'_>,
     ) {
         let Some(mut relay) = self.relays.remove(&id).map(|relay| *relay) else {
-            return step.say("answer to a request that is no longer on its way");
+            step.say("answer to a request that is no longer on its way");
+            if let Reply::Response(response) = reply {
+                self.former_answered(id, branch, &response, step);
+            }
+            return;
         };
         let unsendable = matches!(reply, Reply::Unsendable);
         match reply {
@@ -78,6 +97,9 @@ impl User {
                 }
                 let mut edit = response.edit();
                 edit.remove_top_value(Name::Via);
+                if relay.outside {
+                    trust::disbelieve(&mut edit);
+                }
                 self.relay_heard(&mut relay, branch, edit.finish(), step);
             }
             Reply::Timeout | Reply::Unsendable => {

@@ -10,7 +10,7 @@ pub use receipt::{Receipt, ToldSide};
 
 use super::chain::Stage;
 use super::relay::{Answered, Draft, Ending, Passage, Relay};
-use super::{Step, User};
+use super::{Session, Step, User};
 use crate::event::{SessionId, Side};
 use crate::{Effect, Impu, Rejection};
 use serde::{Deserialize, Serialize};
@@ -257,7 +257,13 @@ impl User {
         step: &mut Step<'_>,
     ) {
         self.acknowledge_late(relay, branch, response, step);
-        let Some(mut session) = self.session_of(relay, branch, response, step) else { return };
+        if let Some(session) = self.session_of(relay, branch, response, step) {
+            self.release_unknown(session, step);
+        }
+    }
+
+    /// A dialog of which its caller knows nothing.
+    pub(crate) fn release_unknown(&mut self, mut session: Session, step: &mut Step<'_>) {
         session.ack_until = None;
         // A passage nearer to the far end took it for a success, or releases it by now.
         self.sessions.retain(|held| !held.is_same(&session) || held.release.is_some());

@@ -15,7 +15,7 @@ use super::relay::{Draft, Passage, Relay};
 use super::{Step, User, trust};
 use crate::event::{SessionId, Side, Source};
 use crate::{Effect, Rejection, Span, Timestamp};
-use record::contact;
+pub(crate) use record::contact;
 use sip::proxy::{self, BranchId};
 use sip::session_timer::{self, Asked, Outcome};
 use sip::{Method, Name, NameAddr, Request, RequestEdit, Response, Status, Uri};
@@ -104,20 +104,35 @@ impl User {
         {
             return self.while_releasing(id, from, &draft, step);
         }
+        if matches!(draft.request.method(), Method::Invite | Method::Update) {
+            step.policy.media.check(self.media_profile_of(held, entry), &draft.request)?;
+        }
         let mut edit = proxy::forwarded(&draft.onward);
+        let mut outside = false;
         if !trust::includes(&next_hop(&draft.onward)?, step.policy) {
             trust::keep_what_is_inside(&mut edit);
             // Towards the served user the P-CSCF stands at the border.
             if self.comes_from_served(held) {
+                outside = true;
                 trust::keep_who_is_private(&mut edit, &draft.request);
             }
         }
         let timer = ask_for_timer(&mut edit, &draft.request, step)?;
         let mut relay = self.begin_relay(&draft, Passage::Dialog { session: held, timer }, step);
+        relay.outside = outside;
         step.say(format!("{} in a dialog", draft.request.method()));
         relay.open(edit.finish(), None, Vec::new(), step);
         self.keep_relay(relay, step);
         Ok(())
+    }
+
+    /// TS 24.229 §6.3: what the served user of a dialog has subscribed to.
+    fn media_profile_of(&self, held: Option<(SessionId, Side)>, entry: &Entry) -> Option<u32> {
+        let session = self.sessions.iter().find(|session| held.is_some_and(|(id, _)| session.id == id));
+        let early =
+            || self.early().map(|(_, initial)| initial).find(|initial| *entry == Entry::Dialog(initial.key));
+        let served = session.map(|session| &session.served).or_else(|| early().map(|it| &it.served))?;
+        self.registration.set_of(served)?.service_profile(served)?.media_profile
     }
 
     /// The session that a request belongs to, if one is kept, and the side that sent it.
@@ -142,6 +157,12 @@ impl User {
                 }
             }
             return Ok(Some((id, from)));
+        }
+        if !keeps_session(key)
+            && !matches!(request.method(), Method::Subscribe | Method::Notify | Method::Refer)
+        {
+            let why = "a subscription carries nothing else";
+            return Err(Rejection::new(Status::FORBIDDEN, "TS 24.229 §5.4.3.1", why));
         }
         if keeps_session(key) && !self.is_early(key, request) {
             // TS 24.229 §5.4.5.1.2: released, or never known.
@@ -187,7 +208,12 @@ impl User {
     fn is_early(&self, key: u64, request: &Request) -> bool {
         let passages = || {
             self.relays.values().filter(|relay| match &relay.passage {
-                Passage::Initial(initial) => initial.key == key,
+                Passage::Initial(initial) => {
+                    let caller = relay.request.from_tag();
+                    initial.key == key
+                        && relay.request.call_id() == request.call_id()
+                        && (request.from_tag() == caller || request.to_tag() == caller)
+                }
                 Passage::Dialog { .. } => false,
             })
         };
@@ -246,7 +272,7 @@ impl User {
         }
     }
 
-    fn session_over(&mut self, id: SessionId, by: &'static str, step: &mut Step<'_>) {
+    pub(crate) fn session_over(&mut self, id: SessionId, by: &'static str, step: &mut Step<'_>) {
         let before = self.sessions.len();
         // What is being released ends with the answers to our own BYEs.
         self.sessions.retain(|session| session.id != id || session.release.is_some());

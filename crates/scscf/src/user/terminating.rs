@@ -1,9 +1,7 @@
 //! TS 24.229 §5.4.3.3 — requests that end at the served user.
 
 use super::chain::{Initial, Stage};
-use super::originating::passage_key;
 use super::relay::{Answered, Draft, Passage};
-use super::session::ask_for_timer;
 use super::{ImplicitRegistrationSet, Step, User};
 use crate::cx::{Answer, Failure, ResultCode, ServerAssignmentAnswer, ServerAssignmentType};
 use crate::event::RelayId;
@@ -32,29 +30,17 @@ impl User {
         let mut edit = draft.onward.edit();
         edit.remove(Name::PServedUser);
         edit.remove(Name::PUserDatabase);
-        let timer = ask_for_timer(&mut edit, &draft.request, step)?;
-        let initial = Initial {
-            key: passage_key(&draft.request, step),
-            case: if registered {
-                SessionCase::TerminatingRegistered
-            } else {
-                SessionCase::TerminatingUnregistered
-            },
-            served,
-            binding: None,
-            recorded: None,
-            onward: edit.finish(),
-            timer,
-            criteria: criteria.clone().unwrap_or_default(),
-            last: None,
-            depth: 0,
-            stage: Stage::Onward,
+        // A Route that comes back from a server is that server's word: nobody else leads past the contacts.
+        edit.remove(Name::Route);
+        let case = if registered {
+            SessionCase::TerminatingRegistered
+        } else {
+            SessionCase::TerminatingUnregistered
         };
-        match criteria {
-            Some(_) => self.begin(&draft, initial, step),
-            // 2) not registered here: the HSS knows the services
-            None => self.ask_for_profile(&draft, initial, step),
-        }
+        let known = criteria.is_some();
+        let initial = Initial::first(&draft, edit, case, served, criteria.unwrap_or_default(), step)?;
+        // 2) not registered here: the HSS knows the services
+        if known { self.begin(&draft, initial, step) } else { self.ask_for_profile(&draft, initial, step) }
     }
 
     /// The HSS delivered the profile of a user who is not registered, or did not.

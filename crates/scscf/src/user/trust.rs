@@ -1,7 +1,7 @@
 //! RFC 3325 §5, TS 24.229 §4.4 — the border of the trust domain: what is said only inside it.
 
 use crate::Policy;
-use sip::{Name, Request, RequestEdit, Uri};
+use sip::{Name, Request, RequestEdit, ResponseEdit, Uri};
 
 /// Whether the home network or a domain that is trusted, or anything below them, is named.
 pub(crate) fn includes(uri: &Uri, policy: &Policy) -> bool {
@@ -31,5 +31,17 @@ pub(crate) fn keep_who_is_private(edit: &mut RequestEdit, request: &Request) {
     let wishes = |value: &str| value.split(';').any(|wish| wish.trim().eq_ignore_ascii_case("id"));
     if request.values(Name::Privacy).any(|value| wishes(&value)) {
         edit.remove(Name::PAssertedIdentity);
+    }
+}
+
+/// Takes off an answer what only somebody inside may say.
+pub(crate) fn disbelieve(answer: &mut ResponseEdit) {
+    for name in [
+        Name::PAssertedIdentity,
+        Name::PAssertedService,
+        Name::PAccessNetworkInfo,
+        Name::PChargingFunctionAddresses,
+    ] {
+        answer.remove(name);
     }
 }

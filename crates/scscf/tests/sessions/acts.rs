@@ -78,12 +78,12 @@ pub(crate) fn act(world: &mut World, act: Act) {
         Act::OperatorDeregisters { user } => {
             world.step(user, Event::Deregister { reason: "enough".into(), ask: None });
         }
-        Act::Terminate { user, reason } => {
+        Act::Terminate { user, reason, impus } => {
             let impi = world.users[user].impi.clone();
             let demand = Demand::RegistrationTermination(RegistrationTermination {
                 impi,
                 associated_identities: Vec::new(),
-                impus: Vec::new(),
+                impus: impus.iter().map(|impu| impu.as_str().into()).collect(),
                 reason,
                 reason_info: None,
             });
@@ -191,7 +191,7 @@ pub(crate) fn noticed(world: &mut World, phone: usize, notice: &Notice) {
         Notice::Incoming { leg } => {
             let call = held.legs[leg].call;
             let Some(reaction) = world.ledger.reaction(call) else { return };
-            held.set(PATIENCE, Alarm::Deed { leg, deed: Deed::Reject(480) }, &mut world.network);
+            held.set(PATIENCE, Alarm::Patience { leg }, &mut world.network);
             react(held, leg, reaction, &world.ledger.plans[&call], &mut world.network);
         }
         Notice::Answered { leg, .. } => {

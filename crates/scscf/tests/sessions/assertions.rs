@@ -36,8 +36,11 @@ pub(crate) struct Ledger {
     pub(crate) answered: usize,
     pub(crate) registered: usize,
     pub(crate) released: usize,
+    /// When the network ended all registrations of a user.
+    pub(crate) ended: Vec<(usize, Timestamp)>,
     fair: bool,
     taken_over: bool,
+    gentle: bool,
     rung: BTreeMap<u32, usize>,
     branches: BTreeMap<(usize, RelayId, BranchId), Branch>,
     answers: BTreeMap<(usize, ServerTx), Answers>,
@@ -49,7 +52,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        Self { fair: scenario.is_fair(), ..Self::default() }
+        Self { fair: scenario.is_fair(), gentle: scenario.is_gentle(), ..Self::default() }
     }
 
     /// Nothing is lost or late, and nobody dies.
@@ -262,6 +265,12 @@ fn ends(world: &World) -> impl Iterator<Item = End<'_>> {
     })
 }
 
+/// When the first telephone took part in a call.
+fn began(world: &World, call: u32) -> u64 {
+    let legs = world.phones.iter().flat_map(|phone| &phone.legs).filter(|leg| leg.call == call);
+    legs.map(|leg| leg.began).min().unwrap_or(0)
+}
+
 /// The S-CSCF sent BYE to this end: one of the two lost its contact, or the caller never had this answer.
 pub(crate) fn judge(world: &mut World, phone: usize, notice: &Notice) {
     let Notice::Ended { leg, talk } = notice else { return };
@@ -276,7 +285,7 @@ pub(crate) fn judge(world: &mut World, phone: usize, notice: &Notice) {
     let lost = ends(world).any(|end| {
         let concerned = end.leg.call == call && (end.talk.name == name || end.leg.caller);
         let contact = end.leg.contact.as_str();
-        concerned && end.phone.line.is_some() && world.ledger.was_removed_since(contact, end.leg.began)
+        concerned && end.phone.line.is_some() && world.ledger.was_removed_since(contact, began(world, call))
     });
     let heard = |end: &End<'_>| end.leg.caller && end.leg.call == call && end.talk.name == name;
     let too_late = !ends(world).any(|end| heard(&end) && end.talk.was_confirmed)
@@ -311,7 +320,7 @@ pub(crate) fn judge_early(world: &World, phone: usize, notice: &Notice) {
             .flat_map(|phone| &phone.legs)
             .filter(|leg| leg.call == ended.call)
     };
-    let lost = legs().any(|leg| world.ledger.was_removed_since(leg.contact.as_str(), leg.began));
+    let lost = legs().any(|leg| world.ledger.was_removed_since(leg.contact.as_str(), began(world, leg.call)));
     // It never came as far as a UE.
     let unseen = !legs().any(|leg| !leg.caller) && !world.ledger.removed.is_empty();
     let served =
@@ -333,10 +342,16 @@ pub(crate) fn look(world: &mut World) {
             assert!(end.talk.our_byes <= most, "{}: {} BYEs", end.phone.name, end.talk.our_byes);
         }
     }
-    if !world.ledger.fair || now < world.ledger.looked_at + 100 {
+    if now < world.ledger.looked_at + 100 {
         return;
     }
     world.ledger.looked_at = now;
+    if world.ledger.gentle {
+        answered_by_nobody(world);
+    }
+    if !world.ledger.fair {
+        return;
+    }
     for phone in world.phones.iter().filter(|phone| phone.line.is_some()) {
         for leg in &phone.legs {
             let standing = leg.talks.iter().any(|talk| talk.phase == Phase::Confirmed);
@@ -353,11 +368,48 @@ pub(crate) fn look(world: &mut World) {
         }
     }
     pairs(world, SOON);
+    ended(world);
 }
 
-/// Calls of telephones and B2BUAs that died, of which nobody can tell the others, and of those who refuse a BYE.
+/// A user whose registrations the network ended is in no session that it was in then.
+fn ended(world: &mut World) {
+    let now = world.time();
+    let soon = scscf::Span::from_millis(SOON);
+    let due: Vec<_> = world.ledger.ended.iter().filter(|(_, at)| now > *at + soon).copied().collect();
+    world.ledger.ended.retain(|(_, at)| now <= *at + soon);
+    for (user, at) in due {
+        for session in sessions(&world.users[user].user) {
+            assert!(session.since >= at, "a session outlives the registration: {session:?}");
+        }
+    }
+}
+
+/// Nobody is in a call for long whose caller has been told that it failed.
+fn answered_by_nobody(world: &World) {
+    let now = world.network.now;
+    for end in ends(world).filter(|end| !end.leg.caller && end.talk.phase == Phase::Confirmed) {
+        let legs = || {
+            world
+                .phones
+                .iter()
+                .flat_map(|phone| &phone.legs)
+                .filter(|leg| leg.call == end.leg.call && leg.caller)
+        };
+        let heard =
+            legs().any(|leg| leg.talks.iter().any(|talk| talk.name == end.talk.name && talk.was_confirmed));
+        let told = legs().filter_map(|leg| leg.over_at).max();
+        let late =
+            told.is_some_and(|at| now > at.max(end.talk.since) + SOON) && legs().all(|leg| !leg.pending);
+        assert!(heard || !late, "{} is in call {}, and nobody listens", end.phone.name, end.leg.call);
+    }
+}
+
+/// Calls of telephones and B2BUAs that died, of which nobody can tell the others, and of those who refuse a BYE or let the
+/// session lapse.
 fn broken(world: &World) -> BTreeSet<u32> {
-    let is_broken = |phone: &&Phone| phone.has_died || phone.rudeness == Rudeness::RefusesBye;
+    let is_broken = |phone: &&Phone| {
+        phone.has_died || matches!(phone.rudeness, Rudeness::RefusesBye | Rudeness::NeverRefreshes)
+    };
     world.phones.iter().filter(is_broken).flat_map(|phone| &phone.legs).map(|leg| leg.call).collect()
 }
 
@@ -407,6 +459,18 @@ pub(crate) fn settled(world: &World) {
     }
     pairs(world, 0);
     beliefs(world);
+    if world.ledger.fair {
+        for end in ends(world).filter(|end| !end.leg.caller && end.talk.was_confirmed) {
+            // A BYE of the caller may overtake its ACK, which then has nowhere to go.
+            let brief = end.talk.over_at.is_some_and(|at| at < end.talk.since + SOON);
+            assert!(
+                end.talk.acknowledged || (brief && !end.talk.byed_by_us),
+                "{} never got the ACK of call {}",
+                end.phone.name,
+                end.leg.call
+            );
+        }
+    }
     if !world.ledger.taken_over {
         for release in world.users.iter().flat_map(|user| user.user.view().releases) {
             let open = release
@@ -427,6 +491,7 @@ pub(crate) fn settled(world: &World) {
         for session in sessions(&user.user) {
             let (caller, callee) = (session.caller.address.tag(), session.callee.address.tag());
             let ids = ids(&session.call_id, caller.unwrap_or(""), callee.unwrap_or(""));
+            assert!(session.timer.is_none_or(|(_, ends)| ends > world.time()), "it lapsed: {session:?}");
             assert!(session.release.is_none(), "a release that never ends: {session:?}");
             assert!(standing.contains(&ids), "a session that nobody is in: {session:?}");
             kept.insert(ids);
@@ -457,7 +522,10 @@ fn beliefs(world: &World) {
     }
     for (number, setup) in world.scenario.users.iter().enumerate() {
         let bound = world.users[number].user.is_registered();
-        let user = format!("sip:{}@home1.net", setup.name);
+        if setup.second_set {
+            continue;
+        }
+        let user = setup.identity(false);
         for criterion in &setup.criteria {
             let place = crate::network::server(criterion.server);
             let proxies =

@@ -209,6 +209,7 @@ impl Phone {
         self.legs[leg].pending = false;
         self.legs[leg].talks[0].phase = Phase::Confirmed;
         self.legs[leg].talks[0].was_confirmed = true;
+        self.legs[leg].talks[0].since = network.now;
         self.await_ack(leg, 0, server, response, cseq, network);
         self.time(leg, 0, asked, false, network);
     }

@@ -78,7 +78,10 @@ fn play(world: &mut World) -> Sum {
     assert!(hung_up(world));
     world.run(now + 7_500_000);
     for user in 0..world.users.len() {
-        acts::act(world, Act::Terminate { user, reason: DeregistrationReason::RemoveScscf });
+        acts::act(
+            world,
+            Act::Terminate { user, reason: DeregistrationReason::RemoveScscf, impus: Vec::new() },
+        );
     }
     world.run(now + 7_900_000);
     assertions::empty(world);

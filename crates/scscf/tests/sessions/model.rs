@@ -5,7 +5,7 @@ use crate::network::{Dice, FRONT, Item, Network, Stack, owner, trusted};
 use crate::scenario::{Act, Scenario, UserSetup};
 use crate::server::Proxy;
 use crate::ue::{Complaint, Phone, res};
-use scscf::cx::{self, AuthItem, AuthenticationVector, Secret, ServerAssignmentType};
+use scscf::cx::{self, AuthItem, AuthenticationVector, Demand, Secret, ServerAssignmentType};
 use scscf::profile::{
     ApplicationServer, Condition, IdentityType, InitialFilterCriteria, PublicIdentity, ServicePointTrigger,
     ServiceProfile, Subscription, TriggerPoint,
@@ -120,6 +120,13 @@ pub(crate) fn profile(setup: &UserSetup) -> Subscription {
             shared_criteria: Vec::new(),
         }],
     }
+}
+
+/// The same for the identity of its second UE, which is an implicit registration set of its own.
+fn second_profile(setup: &UserSetup) -> Subscription {
+    let mut profile = profile(setup);
+    profile.profiles[0].identities = vec![identity(&setup.identity(true))];
+    profile
 }
 
 impl World {
@@ -411,6 +418,11 @@ impl World {
         let before =
             self.chance.chance(self.scenario.audited).then(|| (self.users[user].user.clone(), event.clone()));
         let is_deadline = matches!(event, Event::Deadline);
+        let ends_all = match &event {
+            Event::Deregister { .. } => true,
+            Event::CxDemand { demand: Demand::RegistrationTermination(rtr), .. } => rtr.impus.is_empty(),
+            _ => false,
+        };
         let outcome = self.users[user].user.step(event, moment, &self.policy);
         let summary = &outcome.summary;
         if let Some(story) = &mut self.story {
@@ -422,6 +434,9 @@ impl World {
             crate::assertions::of_an_audit(before, event, moment, &served.user, &outcome, &self.policy);
         }
         self.ledger.bounded(&served.user, &self.policy);
+        if ends_all && outcome.summary.starts_with("deregistered") {
+            self.ledger.ended.push((user, now));
+        }
         if outcome.save == Save::Erase {
             let answered =
                 outcome.effects.iter().filter(|effect| matches!(effect, Effect::Respond { .. })).count();
@@ -512,7 +527,11 @@ impl World {
                         | ServerAssignmentType::ReRegistration
                         | ServerAssignmentType::UnregisteredUser
                 );
-                let answer = match (&self.users[user].profile, fails) {
+                let second = request.impus.iter().any(|impu| impu.contains(".b@"));
+                let second = second.then(|| second_profile(&self.scenario.users[user]));
+                let profile =
+                    self.users[user].profile.as_ref().map(|first| second.unwrap_or_else(|| first.clone()));
+                let answer = match (&profile, fails) {
                     (_, true) => Err(cx::Failure::Unreachable),
                     (None, _) => Err(cx::Failure::Refused(cx::ResultCode::USER_UNKNOWN)),
                     (Some(profile), _) => Ok(cx::ServerAssignmentAnswer {

@@ -150,6 +150,29 @@ fn who_hangs_up_behind_a_dead_server_is_heard_on_the_other_side() {
 }
 
 #[test]
+fn who_answers_after_a_takeover_does_not_talk_to_nobody() {
+    let acts = [
+        attach(0),
+        call(1_000, 1, 2, "sip:alice@home1.net", plan(answers(4_000))),
+        (2_000, Act::TakeOver { user: 0, in_order: true }),
+    ];
+    play(&acts, |_| {});
+}
+
+#[test]
+fn a_session_ends_with_a_bye_that_outlived_the_owner() {
+    let hangs_up = Plan { hangs_up: Some(3_000), ..plan(answers(50)) };
+    for at in (4_050..4_350).step_by(15) {
+        let acts = [
+            attach(0),
+            call(1_000, 1, 0, "sip:rem0@remote.net", hangs_up.clone()),
+            (at, Act::TakeOver { user: 0, in_order: true }),
+        ];
+        play(&acts, |scenario| scenario.session_expires = 0);
+    }
+}
+
+#[test]
 fn registrations_that_end_at_once_in_a_slow_network() {
     let expires = |phone| (phone as u64 * 7, Act::Attach { phone, expires: 60 });
     let acts = [expires(0), expires(1), call(20_000, 1, 1, "sip:alice@home1.net", plan(answers(900)))];

@@ -26,6 +26,8 @@ pub(crate) struct UserSetup {
     pub(crate) ues: usize,
     /// Its UEs register flows (RFC 5626), so both stay bound.
     pub(crate) flows: bool,
+    /// The second UE registers an identity of another implicit registration set.
+    pub(crate) second_set: bool,
     /// They are flows of one instance.
     pub(crate) one_instance: bool,
     /// Its second UE is tried after the first.
@@ -127,6 +129,7 @@ pub(crate) enum Act {
     Terminate {
         user: usize,
         reason: DeregistrationReason,
+        impus: Vec<String>,
     },
     Push {
         user: usize,
@@ -157,6 +160,16 @@ pub(crate) enum Act {
 
 pub(crate) const REMOTES: usize = 2;
 
+impl UserSetup {
+    /// The identity that a UE registers.
+    pub(crate) fn identity(&self, second_ue: bool) -> String {
+        match second_ue && self.second_set {
+            true => format!("sip:{}.b@home1.net", self.name),
+            false => format!("sip:{}@home1.net", self.name),
+        }
+    }
+}
+
 impl Scenario {
     /// Fair weather, two users with one UE each who know session timers, no application server, no acts.
     pub(crate) fn plain(seed: u64) -> Self {
@@ -165,6 +178,7 @@ impl Scenario {
             known: true,
             ues: 1,
             flows: false,
+            second_set: false,
             one_instance: false,
             in_turn: false,
             criteria: Vec::new(),
@@ -222,7 +236,7 @@ impl Scenario {
             for ue in 0..user.ues {
                 let at = phones.len();
                 let place = address(10, 0, number as u8, ue as u8 + 1);
-                let aor = format!("sip:{}@home1.net", user.name);
+                let aor = user.identity(ue == 1);
                 let mut phone = Phone::new(at, &format!("{}{ue}", user.name), &aor, place, self.seed);
                 phone.line = Some(self.line(user, ue));
                 phones.push(phone);
@@ -262,7 +276,7 @@ impl Scenario {
         };
         Line {
             impi: format!("{}@home1.net", user.name),
-            impu: format!("sip:{}@home1.net", user.name),
+            impu: user.identity(ue == 1),
             params,
             supported,
             path: match path {
@@ -290,6 +304,18 @@ impl Scenario {
             proxies.push(proxy);
         }
         proxies
+    }
+
+    /// Whether nothing is lost or late, nobody dies, and who leaves does it in order.
+    pub(crate) fn is_gentle(&self) -> bool {
+        let in_order = |act: &Act| match act {
+            Act::TakeOver { in_order, .. } => *in_order,
+            Act::KillServer { .. } | Act::KillPhone { .. } | Act::RevivePhone { .. } => false,
+            _ => true,
+        };
+        let polite = self.rudeness.iter().all(|rudeness| *rudeness == Rudeness::None);
+        let quick = self.weather.lost == 0 && self.weather.delay <= 40;
+        polite && quick && self.acts.iter().all(|(_, act)| in_order(act))
     }
 
     /// Whether nothing is lost, nobody dies and every server does its work.
@@ -323,8 +349,13 @@ impl Scenario {
         scenario.timers = dice.pick(&[u64::MAX, u64::MAX, 0]) ^ (dice.roll() & dice.roll());
         scenario.drowsy = dice.pick(&[0, 0, 300]);
         if dice.chance(15) {
-            let kinds =
-                [Rudeness::None, Rudeness::NeverAcknowledges, Rudeness::RefusesBye, Rudeness::IgnoresBye];
+            let kinds = [
+                Rudeness::None,
+                Rudeness::NeverAcknowledges,
+                Rudeness::RefusesBye,
+                Rudeness::IgnoresBye,
+                Rudeness::NeverRefreshes,
+            ];
             scenario.rudeness = (0..6).map(|_| dice.pick(&kinds)).collect();
         }
         scenario.session_expires = dice.pick(&[0, 90, 600, 1800, 1800]);
@@ -360,6 +391,7 @@ impl Scenario {
             user.flows = dice.chance(if user.ues == 2 { 80 } else { 30 });
             user.in_turn = dice.chance(30);
             user.one_instance = dice.chance(25);
+            user.second_set = dice.chance(20);
             user.known = dice.chance(97);
             for _ in 0..if servers == 0 { 0 } else { dice.below(3) } {
                 user.criteria.push(Criterion {
@@ -371,6 +403,10 @@ impl Scenario {
             }
         }
         scenario.draw_acts(&mut dice);
+        if scenario.acts.iter().any(|(_, act)| matches!(act, Act::TakeOver { .. })) {
+            // What becomes of a BYE that nobody answers is not known to another owner.
+            scenario.rudeness.retain(|rudeness| *rudeness != Rudeness::IgnoresBye);
+        }
         scenario
     }
 
@@ -452,6 +488,10 @@ impl Scenario {
                     DeregistrationReason::ServerChange,
                     DeregistrationReason::RemoveScscf,
                 ]),
+                impus: match dice.below(3) {
+                    0 => vec![self.users[user].identity(dice.chance(50))],
+                    _ => Vec::new(),
+                },
             },
             24..26 if may(7) => Act::Push { user },
             26..32 if may(8) => Act::TakeOver { user, in_order: dice.chance(50) },
@@ -480,9 +520,7 @@ impl Scenario {
 
     fn target(&self, dice: &mut Dice) -> String {
         match dice.below(20) {
-            0..14 => {
-                format!("sip:{}@home1.net", self.users[dice.below(self.users.len() as u64) as usize].name)
-            }
+            0..14 => dice.pick(&self.users).identity(dice.chance(30)),
             14..19 => format!("sip:rem{}@remote.net", dice.below(REMOTES as u64)),
             _ => dice.pick(&["sip:nobody@home1.net", "sip:x@nowhere.example"]).to_owned(),
         }
@@ -510,7 +548,7 @@ fn plan(dice: &mut Dice) -> Plan {
         cancels: dice.chance(15).then(|| dice.pick(&[1, 100, 1_000, 5_000])),
         hangs_up: dice.chance(40).then(|| dice.pick(&[0, 10, 1_000, 30_000, 100_000])),
         reactions: vec![reaction(dice), reaction(dice)],
-        deeds: (0..dice.pick(&[0, 0, 1, 3]))
+        deeds: (0..dice.pick(&[0, 1, 3, 6]))
             .map(|_| (dice.below(10_000), dice.chance(50), dice.pick(&deeds)))
             .collect(),
     }

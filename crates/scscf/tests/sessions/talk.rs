@@ -29,6 +29,8 @@ pub(crate) struct Talk {
     pub(crate) name: String,
     pub(crate) phase: Phase,
     pub(crate) was_confirmed: bool,
+    /// When it was answered.
+    pub(crate) since: u64,
     pub(crate) over_at: Option<u64>,
     /// When our BYE was answered.
     pub(crate) bye_answered: Option<u64>,
@@ -46,6 +48,10 @@ pub(crate) struct Talk {
     version: u32,
     interval: u32,
     pub(crate) rseq: u32,
+    /// The last request of the other side was in truth of the S-CSCF.
+    last_ours: bool,
+    /// The ACK to the INVITE came.
+    pub(crate) acknowledged: bool,
 }
 
 #[derive(Clone)]
@@ -64,6 +70,7 @@ impl Talk {
             name: name.into(),
             phase: Phase::Early,
             was_confirmed: false,
+            since: 0,
             over_at: None,
             bye_answered: None,
             bye_sent: false,
@@ -77,6 +84,8 @@ impl Talk {
             version: 0,
             interval: 0,
             rseq: 0,
+            last_ours: false,
+            acknowledged: false,
         }
     }
 
@@ -191,6 +200,7 @@ impl Phone {
             self.complain(format!("{request:?} is not for {}", self.legs[leg].contact));
         }
         let held = &mut self.legs[leg].talks[talk];
+        held.acknowledged = true;
         if held.ok.as_ref().is_some_and(|ok| ok.cseq == request.cseq_number()) {
             held.ok = None;
         }
@@ -207,7 +217,11 @@ impl Phone {
         let (caller, tag) = (self.legs[leg].caller, self.legs[leg].tag.clone());
         let held = &mut self.legs[leg].talks[talk];
         let named = held.dialog.remote.uri == request.from().uri && held.dialog.local.uri == request.to().uri;
+        let overtaken = held.last_ours;
         let order = held.dialog.received(request);
+        if order.is_ok() {
+            held.last_ours = ours;
+        }
         let phase = held.phase;
         if *request.uri() != self.legs[leg].contact {
             self.complain(format!("{request:?} is not for {}", self.legs[leg].contact));
@@ -218,7 +232,9 @@ impl Phone {
         if let Err(error) = order {
             if ours {
                 let why = format!("{}: {what} of the S-CSCF: {error}", self.name);
-                self.complaints.push(Complaint::OfOneOwner(why));
+                // The BYEs of two owners may overtake each other.
+                let complaint = if overtaken { Complaint::OfOneOwner(why) } else { Complaint::Always(why) };
+                self.complaints.push(complaint);
             }
             return self.respond(id, request, 500, &tag, network);
         }
@@ -257,6 +273,9 @@ impl Phone {
         let held = self.legs[leg].talks[talk].clone();
         let what = format!("BYE {} for call {}", request.cseq_number(), self.legs[leg].call);
         self.legs[leg].talks[talk].our_byes += u32::from(ours);
+        if self.rudeness == Rudeness::IgnoresBye && held.byed {
+            return;
+        }
         if ours && self.rudeness == Rudeness::RefusesBye && held.our_byes == 0 {
             return self.respond(id, request, 503, &tag, network);
         }
@@ -418,6 +437,13 @@ impl Phone {
         }
         match alarm {
             Alarm::Deed { leg, deed } => return self.deed(leg, deed, network),
+            Alarm::Refresh { .. } | Alarm::Lapse { .. } if self.rudeness == Rudeness::NeverRefreshes => {}
+            Alarm::Patience { leg } => {
+                if self.legs[leg].pending {
+                    self.doubt(format!("call {} rings for ever", self.legs[leg].call));
+                    self.reject(leg, 480, network);
+                }
+            }
             Alarm::Repeat { leg, talk, cseq } => self.repeat(leg, talk, cseq, network),
             Alarm::Reliable { leg, interval } => {
                 let Some((since, response)) = self.legs[leg].reliable.clone() else { return };

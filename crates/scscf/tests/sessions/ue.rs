@@ -20,6 +20,8 @@ pub(crate) enum Alarm {
     Refresh { leg: usize, talk: usize, version: u32 },
     /// The session timer was not refreshed.
     Lapse { leg: usize, talk: usize, version: u32 },
+    /// Nobody lets it ring longer.
+    Patience { leg: usize },
     /// What the person at the telephone does.
     Deed { leg: usize, deed: Deed },
 }
@@ -92,6 +94,8 @@ pub(crate) enum Rudeness {
     RefusesBye,
     /// Ends with a BYE, and does not answer it.
     IgnoresBye,
+    /// Lets session timers lapse that it has granted.
+    NeverRefreshes,
 }
 
 /// How a UE answers a challenge.

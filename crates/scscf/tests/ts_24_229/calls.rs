@@ -596,6 +596,21 @@ impl Stage {
         self.set_up_by_servers(&invite, &Answer::of_alice(200))
     }
 
+    /// Alice calls Bob by a back-to-back user agent at AS1: her leg and `leg2`, both answered and not acknowledged yet.
+    pub fn calls_by_back_to_back_agent(&mut self) -> (Call, Call) {
+        let invite = outgoing(self, "INVITE", BOB).build();
+        let tx = self.arrive(invite.clone());
+        let at_server = self.hop();
+        let anew = at_server.anew(AS1, "leg2");
+        let other = self.arrive(anew.clone());
+        let onward = self.hop();
+        let answered = self.hear(&onward, &Answer::of(200));
+        let second = Call::new(&anew, &onward.request, &answered, &self.last_word(other));
+        let answered = self.hear(&at_server, &Answer::of_server(200, AS1));
+        let first = Call::new(&invite, &at_server.request, &answered, &self.last_word(tx));
+        (first, second)
+    }
+
     fn set_up_by_servers(&mut self, invite: &Request, answer: &Answer) -> Call {
         let chain = self.by_all_servers(invite.clone());
         let answered = self.hear_along(&chain, answer);

@@ -1,16 +1,16 @@
 //! TS 24.229 §5.4.3.3 — requests that end at the served user.
 
 use crate::calls::*;
-use crate::stage::{ALICE, BARRED, CONTACT, DOMAIN, INSTANCE, PATH, Stage, TEL, Ue, identity, subscription};
+use crate::stage::{ALICE, BARRED, CONTACT, DOMAIN, PATH, Stage, TEL, Ue, identity, subscription};
 use scscf::Save;
 use scscf::cx::{Failure, ResultCode, ServerAssignmentType};
 use scscf::profile::{Condition, DefaultHandling};
-use sip::{Name, NameAddr};
+use sip::Name;
 
-const UE: &str = "sip:alice@192.0.2.1:5060";
-const OTHER_UE: &str = "sip:alice@192.0.2.2:5060";
+pub(crate) const UE: &str = "sip:alice@192.0.2.1:5060";
+pub(crate) const OTHER_UE: &str = "sip:alice@192.0.2.2:5060";
 
-fn codes(stage: &mut Stage, draft: &Draft) -> Vec<u16> {
+pub(crate) fn codes(stage: &mut Stage, draft: &Draft) -> Vec<u16> {
     let tx = stage.arrive(draft.build());
     stage.codes(tx)
 }
@@ -158,7 +158,7 @@ fn cd_14_a_retargeted_request_goes_where_it_is_meant_to() {
     }
 }
 
-fn terminating_only(priority: u32, server: &str) -> scscf::profile::InitialFilterCriteria {
+pub(crate) fn terminating_only(priority: u32, server: &str) -> scscf::profile::InitialFilterCriteria {
     criterion(priority, server, DefaultHandling::SessionContinued, Condition::SessionCase(1))
 }
 
@@ -411,6 +411,10 @@ fn two_that_answer_at_once_are_two_sessions_and_the_caller_hears_both() {
     assert_eq!(stage.user.next_deadline().unwrap().millis(), binding_ends);
     stage.pass(40);
     stage.hear(&hops[1], &Answer::of_alice(200).tag("four"));
+    let byes = stage.byes();
+    assert_eq!(byes.len(), 1, "it came too late for the caller");
+    assert_eq!(byes[0].request.to_tag(), Some("four"));
+    stage.answers_bye(&byes[0], 200);
     assert_eq!(stage.sessions().len(), 3);
 }
 
@@ -506,72 +510,6 @@ fn two_devices_with_flows_ring_once_each() {
     let mut uris = uris(&hops);
     uris.sort_unstable();
     assert_eq!(uris, ["sip:alice@192.0.2.1:5062", "sip:alice@192.0.2.8:6000"]);
-}
-
-fn gruus(stage: &mut Stage, ue: &Ue) -> (String, String) {
-    let ok = stage.register_fully(ue);
-    let contact = NameAddr::parse(&ok.values(Name::Contact).next().unwrap()).unwrap();
-    stage.said.clear();
-    (contact.param("pub-gruu").unwrap().to_owned(), contact.param("temp-gruu").unwrap().to_owned())
-}
-
-fn gruu_ue() -> Ue {
-    Ue {
-        supported: "path, gruu".into(),
-        ..Ue::new().contact(&format!("<{UE}>;+sip.instance=\"{INSTANCE}\""))
-    }
-}
-
-#[test]
-fn a_gruu_leads_to_its_device() {
-    let mut stage = Stage::serving(alice_with(vec![terminating_only(1, AS1)]));
-    let (public, temporary) = gruus(&mut stage, &gruu_ue().call("g"));
-    // Another device of the user.
-    let other = Ue::new().call("other").flow(6000, 1);
-    let other = Ue {
-        contacts: vec!["<sip:alice@192.0.2.8:6000>;+sip.instance=\"<urn:uuid:other>\";reg-id=1".into()],
-        ..other
-    };
-    stage.register_fully(&other);
-    stage.said.clear();
-    for gruu in [public, temporary] {
-        let tx = stage.arrive(incoming("INVITE", &gruu).call(&gruu[5..20]).build());
-        let at_server = stage.hop();
-        assert_eq!(at_server.uri(), gruu, "services see it as it is");
-        assert!(at_server.get(Name::PServedUser).unwrap().starts_with(&format!("<{ALICE}>;sescase=term")));
-        stage.arrive(at_server.through(AS1));
-        let hop = stage.hop();
-        assert_eq!(hop.uri(), UE);
-        assert_eq!(hop.get(Name::PCalledPartyId).unwrap(), format!("<{gruu}>"));
-        assert!(stage.codes(tx).is_empty());
-    }
-}
-
-#[test]
-fn a_gruu_of_nobody() {
-    let mut stage = Stage::new();
-    let (public, temporary) = gruus(&mut stage, &gruu_ue());
-    assert_eq!(codes(&mut stage, &incoming("INVITE", &format!("{ALICE};gr=urn:uuid:unknown"))), [480]);
-    assert_eq!(codes(&mut stage, &incoming("INVITE", &format!("{ALICE};gr")).call("2")), [404]);
-    // The device is gone, another one is there.
-    let next = Ue::new().call("next").contact(&format!("<{OTHER_UE}>"));
-    stage.register_fully(&next);
-    stage.said.clear();
-    assert_eq!(codes(&mut stage, &incoming("INVITE", &public).call("3")), [480]);
-    assert_eq!(codes(&mut stage, &incoming("INVITE", &temporary).call("4")), [404]);
-    stage.register(&next.next().next().expires(0).protected());
-    stage.said.clear();
-    let mut forgotten = Stage::new();
-    assert_eq!(codes(&mut forgotten, &incoming("INVITE", &temporary).call("5")), [404]);
-    assert!(forgotten.sars().is_empty(), "the HSS knows nothing of it");
-}
-
-#[test]
-fn a_gruu_takes_any_subscription() {
-    let mut stage = Stage::new();
-    let (public, _) = gruus(&mut stage, &gruu_ue());
-    stage.arrive(incoming("SUBSCRIBE", &public).line("Event: dialog").line("Expires: 600").build());
-    assert_eq!(stage.hop().uri(), UE);
 }
 
 #[test]

@@ -64,6 +64,29 @@ fn cg_11_timer_c_where_nothing_was_heard() {
 }
 
 #[test]
+fn calls_that_were_answered_are_remembered_within_bounds() {
+    let mut stage = Stage::registered();
+    stage.policy.session.max_relays = 2;
+    let mut calls = Vec::new();
+    for n in 0..4 {
+        let tx = stage.arrive(outgoing(&stage, "INVITE", BOB).call(&format!("c{n}")).build());
+        let hop = stage.hop();
+        stage.hear(&hop, &Answer::of(200));
+        calls.push((tx, hop));
+        stage.pass(1);
+    }
+    // Whoever else answers one of the last calls is heard of; who answers one of the first ones is hung up.
+    for (_, hop) in &calls {
+        stage.hear(hop, &Answer::of(200).tag("another"));
+    }
+    let heard: Vec<usize> = calls.iter().map(|(tx, _)| stage.codes(*tx).len()).collect();
+    assert_eq!(heard, [1, 1, 2, 2]);
+    let sessions = stage.sessions();
+    let releasing = sessions.iter().filter(|session| session.state == "releasing").count();
+    assert_eq!((sessions.len(), releasing), (8, 2));
+}
+
+#[test]
 fn timer_c_that_crosses_an_answer() {
     let mut stage = Stage::registered();
     let tx = stage.arrive(outgoing(&stage, "INVITE", BOB).build());

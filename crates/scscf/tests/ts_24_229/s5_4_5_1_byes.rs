@@ -261,16 +261,7 @@ fn a_bye_that_crosses_ours_at_the_first_of_the_servers() {
 fn a_bye_of_the_servers_own_is_not_taken_for_ours() {
     // A back-to-back user agent ends its other leg when it hears our BYE on the one.
     let mut stage = Stage::serving(alice_with(vec![continued(1, AS1)]));
-    let invite = outgoing(&stage, "INVITE", BOB).build();
-    let tx = stage.arrive(invite.clone());
-    let at_server = stage.hop();
-    let anew = at_server.anew(AS1, "leg2");
-    let other = stage.arrive(anew.clone());
-    let onward = stage.hop();
-    let answered = stage.hear(&onward, &Answer::of(200));
-    let mut second = Call::new(&anew, &onward.request, &answered, &stage.last_word(other));
-    let answered = stage.hear(&at_server, &Answer::of_server(200, AS1));
-    let mut first = Call::new(&invite, &at_server.request, &answered, &stage.last_word(tx));
+    let (mut first, mut second) = stage.calls_by_back_to_back_agent();
     stage.ack(first.ack());
     stage.ack(second.ack());
     deregisters(&mut stage);

@@ -294,16 +294,7 @@ fn requests_in_a_dialog_pass_every_server_once_each_way() {
 #[test]
 fn the_legs_of_a_back_to_back_user_agent_are_sessions_of_their_own() {
     let mut stage = Stage::serving(alice_with(vec![continued(1, AS1)]));
-    let invite = outgoing(&stage, "INVITE", BOB).build();
-    let tx = stage.arrive(invite.clone());
-    let at_server = stage.hop();
-    let anew = at_server.anew(AS1, "leg2");
-    let other = stage.arrive(anew.clone());
-    let onward = stage.hop();
-    let answered = stage.hear(&onward, &Answer::of(200));
-    let mut second = Call::new(&anew, &onward.request, &answered, &stage.last_word(other));
-    let answered = stage.hear(&at_server, &Answer::of_server(200, AS1));
-    let mut first = Call::new(&invite, &at_server.request, &answered, &stage.last_word(tx));
+    let (mut first, mut second) = stage.calls_by_back_to_back_agent();
     assert_eq!(stage.sessions().len(), 2);
     for ack in [first.ack(), second.ack()] {
         stage.ack(ack);

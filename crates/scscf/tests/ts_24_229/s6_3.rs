@@ -79,3 +79,41 @@ fn a_profile_that_the_operator_does_not_know_leaves_what_is_so_otherwise() {
         assert_eq!(refused(&mut stage, Some(&route), VIDEO).is_none(), passes, "{subscribed:?} {policy}");
     }
 }
+
+#[test]
+fn an_offer_in_a_dialog_is_looked_into_as_well() {
+    use crate::calls::{Answer, Call, outgoing};
+    use sip::{Method, Request};
+    let offers = |request: &Request, media: &str| {
+        let mut edit = request.edit();
+        edit.body(
+            "application/sdp",
+            format!("v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nt=0 0\r\n{media}").as_bytes(),
+        );
+        edit.finish()
+    };
+    let (mut stage, _) = caller(Some(1));
+    stage.policy.media = media(r#"{"profiles":{"1":{"audio":[]}}}"#);
+    let invite = outgoing(&stage, "INVITE", crate::calls::BOB).build();
+    let tx = stage.arrive(invite.clone());
+    let hop = stage.hop();
+    let early = stage.hear(&hop, &Answer::of(183));
+    let mut call = Call::new(&invite, &hop.request, &early, &stage.responses(tx)[0]);
+    let mut looks = |stage: &mut Stage, method: Method| {
+        for request in [call.by_caller(method.clone()), call.by_callee(method.clone())] {
+            let tx = stage.arrive(offers(&request, VIDEO));
+            assert_eq!(stage.last_word(tx).status(), Status::NOT_ACCEPTABLE_HERE, "{method:?}");
+            assert!(stage.hops().is_empty());
+        }
+        for request in [call.by_caller(method.clone()), call.by_callee(method.clone())] {
+            stage.arrive(offers(&request, AUDIO));
+            let hop = stage.hop();
+            stage.hear(&hop, &Answer::of(200));
+        }
+    };
+    looks(&mut stage, Method::Update);
+    stage.hear(&hop, &Answer::of(200));
+    looks(&mut stage, Method::Update);
+    looks(&mut stage, Method::Invite);
+    assert_eq!(stage.sessions().len(), 1, "a refused offer ends nothing");
+}

@@ -428,3 +428,21 @@ fn a_route_that_a_stranger_wrote_is_not_followed() {
         assert_eq!((hop.uri(), host(&hop).as_str()), ("sip:alice@192.0.2.1:5060", "pcscf.example"));
     }
 }
+
+#[test]
+fn ten_servers_on_either_side_are_no_more_than_a_message_holds() {
+    let server = |n: u32| format!("sip:as{n}.example");
+    let servers: Vec<_> = (1..=10).map(|n| continued(n, &server(n))).collect();
+    let mut caller = Stage::serving(alice_with(servers.clone()));
+    let chain = caller.by_all_servers(outgoing(&caller, "INVITE", BOB).build());
+    assert_eq!(chain.hops.len(), 11);
+    // Bob's S-CSCF, with as many: another Alice stands for him.
+    let mut edit = chain.last().request.edit();
+    edit.uri(&sip::Uri::parse(ALICE).unwrap());
+    let mut callee = Stage::serving(alice_with(servers));
+    let chain = callee.by_all_servers(edit.finish());
+    let arrived = &chain.last().request;
+    assert_eq!(values(arrived, Name::RecordRoute).len(), 43);
+    let octets = bytes::Bytes::copy_from_slice(arrived.as_bytes());
+    assert!(sip::Message::parse_datagram(octets).is_ok(), "{} octets", arrived.as_bytes().len());
+}

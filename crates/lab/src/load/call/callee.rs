@@ -164,11 +164,9 @@ impl Call {
     fn respond(&self, scene: &mut Scene<'_>, status: u16) {
         let (Some(invited), Some(peer)) = (&self.called.invited, self.called.peer) else { return };
         let socket = scene.ground.socket_of(self.callee);
-        let mut outbox = std::mem::take(&mut scene.ground.outbox);
-        outbox.put(socket, peer, |out| {
-            words::write_response(scene.ground, status, &invited.shared, &invited.record_route, out);
+        scene.ground.put(socket, peer, |ground, out| {
+            words::write_response(ground, status, &invited.shared, &invited.record_route, out);
         });
-        scene.ground.outbox = outbox;
     }
 
     fn pick_up(&mut self, scene: &mut Scene<'_>) {
@@ -216,9 +214,8 @@ impl Call {
     fn cancelled(&mut self, scene: &mut Scene<'_>, arrival: &Arrival<'_, '_>) {
         let text = arrival.text;
         if self.called.stage == Stage::Idle {
-            let line = "481 Call/Transaction Does Not Exist";
             scene.ground.seen.unexpected.count("CANCEL before its INVITE");
-            return arrival.answer(scene.ground, line);
+            return arrival.answer(scene.ground, "481 Call/Transaction Does Not Exist");
         }
         arrival.answer(scene.ground, "200 OK");
         if self.called.stage != Stage::Ringing {

@@ -10,12 +10,6 @@ use super::{
 };
 use std::io::Write;
 
-/// The first octets of a request.
-fn head(ground: &Ground, method: &str, uri: &str, user: u32, call: &Call, step: u32, out: &mut Vec<u8>) {
-    let (local, branch) = (ground.address_of(user), call.mark.branch(step));
-    let _ = write!(out, "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch={branch};rport\r\n");
-}
-
 fn with_sdp(ground: &Ground, out: &mut Vec<u8>) {
     let sdp = &ground.sdp;
     let _ = write!(out, "Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len());
@@ -24,26 +18,20 @@ fn with_sdp(ground: &Ground, out: &mut Vec<u8>) {
 const EMPTY: &[u8] = b"Content-Length: 0\r\n\r\n";
 
 impl Call {
-    fn caller_tag(&self) -> String {
-        format!("o{}", self.mark)
-    }
-
     /// The caller's INVITE as its P-CSCF sends it on.
     pub(super) fn write_invite(&self, ground: &Ground, out: &mut Vec<u8>) {
         let domain = &ground.domain;
         let (caller, callee) = (&ground.user(self.caller).name, &ground.user(self.callee).name);
-        let local = ground.address_of(self.caller);
-        head(ground, "INVITE", &format!("sip:{callee}@{domain}"), self.caller, self, INVITE, out);
+        let (local, mark) = (ground.address_of(self.caller), self.mark);
+        let uri = format_args!("sip:{callee}@{domain}");
+        ground.write_head(self.caller, "INVITE", uri, self.mark.branch(INVITE), out);
         ground.write_service_route(self.caller, out);
         let _ = write!(
             out,
             "Record-Route: <sip:{ORIGINATING}@{local};lr>\r\nMax-Forwards: 70\r\n\
-             From: <sip:{caller}@{domain}>;tag={}\r\nTo: <sip:{callee}@{domain}>\r\nCall-ID: {}\r\nCSeq: 1 INVITE\r\n\
+             From: <sip:{caller}@{domain}>;tag=o{mark}\r\nTo: <sip:{callee}@{domain}>\r\nCall-ID: {mark}\r\nCSeq: 1 INVITE\r\n\
              Contact: <sip:{caller}@{local}>\r\nP-Asserted-Identity: <sip:{caller}@{domain}>\r\n\
-             P-Charging-Vector: icid-value=\"{}\";orig-ioi={domain}\r\n",
-            self.caller_tag(),
-            self.mark,
-            self.mark
+             P-Charging-Vector: icid-value=\"{mark}\";orig-ioi={domain}\r\n"
         );
         with_sdp(ground, out);
     }
@@ -52,10 +40,10 @@ impl Call {
     pub(super) fn write_after_invite(&self, ground: &Ground, method: &str, to: &str, out: &mut Vec<u8>) {
         let domain = &ground.domain;
         let (caller, callee) = (&ground.user(self.caller).name, &ground.user(self.callee).name);
-        head(ground, method, &format!("sip:{callee}@{domain}"), self.caller, self, INVITE, out);
+        let uri = format_args!("sip:{callee}@{domain}");
+        ground.write_head(self.caller, method, uri, self.mark.branch(INVITE), out);
         ground.write_service_route(self.caller, out);
-        let _ =
-            write!(out, "Max-Forwards: 70\r\nFrom: <sip:{caller}@{domain}>;tag={}\r\n", self.caller_tag());
+        let _ = write!(out, "Max-Forwards: 70\r\nFrom: <sip:{caller}@{domain}>;tag=o{}\r\n", self.mark);
         if to.is_empty() {
             let _ = write!(out, "To: <sip:{callee}@{domain}>\r\n");
         } else {
@@ -73,7 +61,7 @@ impl Call {
             CALLEE_BYE => ("BYE", self.callee, 1),
             _ => return,
         };
-        head(ground, method, &dialog.target, user, self, step, out);
+        ground.write_head(user, method, &dialog.target, self.mark.branch(step), out);
         out.extend_from_slice(&dialog.route);
         let _ = write!(
             out,

@@ -57,7 +57,7 @@ impl Inner {
         let (record, watched) = watch::channel(super::Record::default());
         let (peer, tag) = (caller(invite), dialog.local_tag.clone());
         let invite = Some(invite.clone());
-        let facts = Facts { call_id: dialog.call_id.clone(), peer: peer.clone(), made: false, invite };
+        let facts = Facts { call_id: dialog.call_id.clone(), peer: peer.clone(), invite };
         self.legs.add(Known {
             call_id: dialog.call_id.clone(),
             tag: tag.clone(),

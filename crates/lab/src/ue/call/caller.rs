@@ -41,15 +41,11 @@ impl Inner {
         if this.legs.is_full() {
             return Err(Error::Missed("too many calls at once"));
         }
-        let local = match &dial.privacy {
-            Some(_) => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
-            None => format!("<{}>", this.config.impu()),
-        };
+        let local = this.config.shown(dial.privacy.is_some());
         let dialog = Dialog::calling(local, &dial.to, locked(&this.standing).service_route.clone());
         let (back, mailbox) = mpsc::unbounded_channel();
         let (record, watched) = watch::channel(super::Record::default());
-        let facts =
-            Facts { call_id: dialog.call_id.clone(), peer: dial.to.clone(), made: true, invite: None };
+        let facts = Facts { call_id: dialog.call_id.clone(), peer: dial.to.clone(), invite: None };
         let known = Known {
             call_id: dialog.call_id.clone(),
             tag: dialog.local_tag.clone(),
@@ -167,8 +163,13 @@ impl Leg {
                 let branch = branch.to_owned();
                 self.read(&text, |leg, response| leg.invite_answered(&branch, response));
             }
-            Heard::Timeout => self.ended_unanswered("nobody answered"),
-            Heard::Unreachable(why) => self.ended_unanswered(&why),
+            Heard::Timeout => self.ended_unanswered(),
+            Heard::Unreachable(why) => {
+                if self.state() == State::Setup {
+                    self.ue.tell(Happening::Failed { why: format!("INVITE: {why}") });
+                }
+                self.ended_unanswered();
+            }
         }
     }
 
@@ -180,10 +181,7 @@ impl Leg {
         }
     }
 
-    fn ended_unanswered(&mut self, why: &str) {
-        if self.state() == State::Setup && why != "nobody answered" {
-            self.ue.tell(Happening::Failed { why: format!("INVITE: {why}") });
-        }
+    fn ended_unanswered(&mut self) {
         if let Some(given_up) = self.inviting().and_then(|inviting| inviting.given_up.take()) {
             let _ = given_up.send(Err(Error::NoAnswer));
         }

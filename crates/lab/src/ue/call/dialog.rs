@@ -1,7 +1,7 @@
 //! RFC 3261 §12 — one side of a dialog.
 
 use super::super::message::{Dialogue, Draft, Incoming};
-use crate::wire::text;
+use crate::wire::{call_id, tag, text};
 use rsip::Method;
 
 /// A dialog, from early on.
@@ -28,7 +28,7 @@ impl Dialog {
     /// The one that an INVITE begins; `routes` is the way of the INVITE itself.
     pub(super) fn calling(local: String, to: &str, routes: Vec<String>) -> Self {
         Self {
-            call_id: format!("{:032x}", rand::random::<u128>()),
+            call_id: call_id(),
             local,
             local_tag: tag(),
             remote: format!("<{to}>"),
@@ -99,8 +99,4 @@ impl Dialog {
         Draft::new(method, &self.target, Dialogue { from, to, call_id: &self.call_id, cseq })
             .each("Route", &self.routes)
     }
-}
-
-pub(super) fn tag() -> String {
-    format!("{:016x}", rand::random::<u64>())
 }

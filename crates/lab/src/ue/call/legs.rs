@@ -1,8 +1,8 @@
 //! The calls of a UE, and which of them a message belongs to.
 
 use super::{super::message::Incoming, leg::Input};
-use crate::wire::Key;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::{locked, wire::Key};
+use std::sync::{Mutex, MutexGuard};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 /// How many calls a UE has at once, those included that ended a moment ago.
@@ -26,7 +26,7 @@ pub(in super::super) struct Legs(Mutex<Vec<Known>>);
 
 impl Legs {
     fn all(&self) -> MutexGuard<'_, Vec<Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     /// Hands a message within a dialog to its call; what nobody wants comes back.

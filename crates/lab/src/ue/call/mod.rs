@@ -65,7 +65,6 @@ pub struct Call {
 struct Facts {
     call_id: String,
     peer: String,
-    made: bool,
     /// An INVITE that came; one that was made is written later.
     invite: Option<Incoming>,
 }
@@ -88,11 +87,6 @@ impl Call {
     /// Whom it is with: the URI called, or the identity of the caller.
     pub fn peer(&self) -> &str {
         &self.facts.peer
-    }
-
-    /// Whether this UE made it.
-    pub fn is_made(&self) -> bool {
-        self.facts.made
     }
 
     /// Values of the header lines of that name in an INVITE that came.

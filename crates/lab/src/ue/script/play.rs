@@ -2,12 +2,11 @@
 
 use super::{
     super::{
-        Call, Calls, End, Error, Happening, Record, RegisterArgs, State, Subscribed, Ue,
-        run::{Happenings, rest, with},
+        Call, Calls, End, Error, Happening, Record, RegisterArgs, State, Subscribed, Ue, audience::Audience,
     },
     Deed, Script, ScriptError, Step, Wanted,
 };
-use std::{collections::BTreeMap, future::Future, pin::pin, time::Duration};
+use std::{collections::BTreeMap, future::Future, time::Duration};
 use tokio::time::{sleep, timeout};
 
 /// What is followed, as whom.
@@ -32,32 +31,29 @@ struct Play {
 /// left of calls and registration is ended in any case.
 pub async fn run_script(
     args: ScriptArgs,
-    mut on: impl FnMut(&Happening),
+    on: impl FnMut(&Happening),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ScriptError> {
-    let mut stop = pin!(stop);
     let before = |error: Error| ScriptError { line: 0, why: error.to_string() };
-    let (ue, mut happenings) =
-        Ue::start(args.register.config().await.map_err(before)?).await.map_err(before)?;
+    let config = args.register.config().await.map_err(before)?;
+    let (ue, mut audience) = Audience::of(config, on, stop).await.map_err(before)?;
     let mut play = Play { ue, calls: BTreeMap::new(), coming: None, registered: false, subscribed: None };
     let mut outcome = Ok(());
     for (line, step) in &args.script.0 {
         let done = async { Ok(play.step(step).await) };
-        let done = with(done, &mut happenings, &mut on, &mut stop).await;
-        if let Err(why) = done.unwrap_or_else(|error| Err(error.to_string())) {
+        if let Err(why) = audience.during(done).await.unwrap_or_else(|error| Err(error.to_string())) {
             outcome = Err(ScriptError { line: *line, why });
             break;
         }
     }
-    play.clear(&mut happenings, &mut on).await;
+    audience.throughout(play.clear()).await;
     let last = args.script.0.last().map_or(0, |(line, _)| *line);
     if outcome.is_ok()
         && let Some((name, fault)) = play.fault()
     {
         outcome = Err(ScriptError { line: last, why: format!("{name}: protocol error: {fault}") });
     }
-    rest(&mut happenings, &mut on);
-    play.ue.stop();
+    audience.end(play.ue);
     outcome
 }
 
@@ -126,21 +122,16 @@ impl Play {
     }
 
     /// Ends what is left.
-    async fn clear(&mut self, happenings: &mut Happenings, on: &mut impl FnMut(&Happening)) {
-        let mut never = pin!(std::future::pending());
-        let clearing = async {
-            for call in self.calls.values().filter(|call| call.record().state != State::Ended) {
-                let _ = timeout(Duration::from_secs(5), call.hang_up()).await;
-            }
-            if let Some(subscribed) = self.subscribed.take() {
-                let _ = self.ue.unsubscribe(&subscribed).await;
-            }
-            if std::mem::take(&mut self.registered) {
-                let _ = self.ue.deregister().await;
-            }
-            Ok(())
-        };
-        let _ = with(clearing, happenings, on, &mut never).await;
+    async fn clear(&mut self) {
+        for call in self.calls.values().filter(|call| call.record().state != State::Ended) {
+            let _ = timeout(Duration::from_secs(5), call.hang_up()).await;
+        }
+        if let Some(subscribed) = self.subscribed.take() {
+            let _ = self.ue.unsubscribe(&subscribed).await;
+        }
+        if std::mem::take(&mut self.registered) {
+            let _ = self.ue.deregister().await;
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Relay {
     pub(crate) answered: Answered,
     /// It shall end.
     pub(crate) ending: Option<Ending>,
+    /// It left the trust domain, and what is answered comes from outside.
+    pub(crate) outside: bool,
     /// The 2xx that came, if it is an INVITE.
     dialogs: Vec<MadeDialog>,
     /// Further 2xx are awaited until then.
@@ -144,6 +146,7 @@ impl User {
             timer_c: None,
             answered: Answered::No,
             ending: None,
+            outside: false,
             dialogs: Vec::new(),
             lingers_until: None,
         }
@@ -345,9 +348,7 @@ impl Relay {
 
     /// What only lingers keeps no octets but those that a further dialog is made of: there are many of them.
     pub(super) fn give_back_room(&mut self) {
-        if self.lingers()
-            && let Passage::Initial(initial) = &mut self.passage
-        {
+        if let Passage::Initial(initial) = &mut self.passage {
             initial.onward = self.request.clone();
             initial.criteria = Default::default();
             if let Stage::Contacts(groups) = &mut initial.stage {

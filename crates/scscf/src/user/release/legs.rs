@@ -236,7 +236,7 @@ impl Session {
 
 impl Party {
     /// The dialog towards this side, spoken in the name of `speaker`.
-    pub(super) fn dialog(&self, speaker: &Self, call_id: &str) -> Dialog {
+    pub(crate) fn dialog(&self, speaker: &Self, call_id: &str) -> Dialog {
         Dialog {
             call_id: call_id.into(),
             local: speaker.address.clone(),

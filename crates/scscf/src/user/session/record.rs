@@ -80,6 +80,14 @@ impl Session {
             && self.callee.address.tag() == other.callee.address.tag()
     }
 
+    /// Whether a response is one of this dialog.
+    pub(crate) fn has(&self, response: &Response) -> bool {
+        let tags = [self.caller.address.tag(), self.callee.address.tag()];
+        response.call_id() == &*self.call_id
+            && (tags == [response.from_tag(), response.to_tag()]
+                || tags == [response.to_tag(), response.from_tag()])
+    }
+
     /// The side that sent a request of this dialog.
     pub(super) fn sender(&self, request: &Request) -> Option<Side> {
         if request.call_id() != &*self.call_id {
