@@ -142,3 +142,30 @@ async fn only_the_calls_of_the_contact_that_leaves() {
     no_faults(&[&leaves, &left, &stays, &kept]);
     is_gone(&lab, "alice");
 }
+
+// CD-38: fifty calls end at once, and every end hears of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_calls_end_at_once() {
+    let lab = Lab::start(&["--generate", "100"], &[]);
+    let name = |number: usize| format!("user{number:06}");
+    let mut pairs = Vec::new();
+    for number in 1..=50 {
+        let caller = Person::registered(&lab, &name(number)).await;
+        let mut callee = Person::registered(&lab, &name(50 + number)).await;
+        let calls = talk(&caller, &mut callee, &name(50 + number)).await;
+        pairs.push((caller, callee, calls));
+    }
+    assert_eq!(lab.metric("rollcall_sessions"), 100);
+    let begun = Instant::now();
+    for number in 1..=50 {
+        deregister(&lab, &name(number));
+    }
+    for (_, _, (made, came)) in &mut pairs {
+        assert!(released(&ended(made).await) && released(&ended(came).await));
+        assert_eq!([made.record().byes(), came.record().byes()], [1, 1]);
+        no_faults(&[made, came]);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let none = eventually(SOON, || (lab.metric("rollcall_sessions") == 0).then_some(()));
+    assert!(none.is_some(), "{} sessions are left", lab.metric("rollcall_sessions"));
+}

@@ -7,7 +7,7 @@ use crate::scene::{
 };
 use e2e::{DOMAIN, Lab, eventually, free_port, http};
 use lab::as_::{self, AgentState, ApplicationServer, Behaviour, Entry, Mode};
-use lab::ue::{End, Happening, Standalone, State, Transport};
+use lab::ue::{Answering, Dial, End, Happening, Standalone, State, Transport};
 use serde_json::json;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -115,6 +115,67 @@ async fn a_chain_of_three_and_the_callee_hangs_up() {
     }
     no_faults(&[&made, &came]);
     nothing_is_left(&lab, &["alice", "bob"]);
+}
+
+// RFC 3262 §3: reliable ringing, a late offer and a session timer through the chain.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_three_and_everything_a_call_can_have() {
+    let Chain { lab, servers, alice, mut bob } = chain().await;
+    let ring = Duration::from_millis(50);
+    bob.answers(Answering { ring, reliable: true, min_se: Some(90), refresh: true, ..Answering::default() });
+    for late_offer in [false, true] {
+        let dial = Dial { reliable: true, late_offer, session_expires: Some(1800), ..Dial::to(&sip("bob")) };
+        let mut made = alice.ue.call(dial).unwrap();
+        let mut came = bob.called().await;
+        reaches(&mut made, State::Established).await;
+        reaches(&mut came, State::Established).await;
+        assert_eq!(came.record().of("PRACK").count(), 1);
+        assert_eq!(made.update().await, Ok(200));
+        assert_eq!(came.reinvite().await, Ok(200));
+        assert_eq!(came.hang_up().await, Ok(200));
+        assert_eq!(ended(&mut made).await, End::Released { reason: None });
+        no_faults(&[&made, &came]);
+    }
+    assert!(servers.iter().all(|server| count(server, "PRACK") == 2));
+    nothing_is_left(&lab, &["alice", "bob"]);
+}
+
+// CD-37 CD-38 CG-14: somebody gives up, or a registration ends, at every moment of the setup through the chain.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_and_the_end_at_every_moment() {
+    let Chain { lab, servers, mut alice, mut bob } = chain().await;
+    for round in 0..48_u64 {
+        let mut made = alice.calls("bob");
+        tokio::time::sleep(Duration::from_micros(300 * (round / 3))).await;
+        let whose = ["nobody", "alice", "bob"][(round % 3) as usize];
+        if whose == "nobody" {
+            // It may have been answered already.
+            if made.cancel().await.is_err() {
+                assert_eq!(made.hang_up().await, Ok(200), "round {round}");
+            }
+        } else {
+            let url = format!("{}/v1/users/{whose}@{DOMAIN}/deregister", lab.api);
+            assert_eq!(http::post(&url, &json!({"reason": "drill"})).unwrap().0, 202);
+        }
+        let end = ended(&mut made).await;
+        if let Some(mut came) = bob.was_called().await {
+            let other = ended(&mut came).await;
+            assert!(
+                matches!(other, End::Released { .. } | End::Cancelled { .. }),
+                "round {round}, {whose}: {end:?} {other:?}\n{:#?}",
+                came.record()
+            );
+            no_faults(&[&came]);
+        }
+        no_faults(&[&made]);
+        nothing_is_left(&lab, &["alice", "bob"]);
+        match whose {
+            "alice" => alice = Person::registered(&lab, "alice").await,
+            "bob" => bob = Person::registered(&lab, "bob").await,
+            _ => {}
+        }
+    }
+    drop(servers);
 }
 
 // CG-14: given up while it rings, through the chain.

@@ -1,4 +1,6 @@
 //! Calls by clients that nobody here wrote, and by our own UEs.
+//!
+//! A session timer is 90 s at least, so that a session that is not refreshed is for the clause tests alone.
 
 use crate::scene::{Person, SOON, ended, no_faults, reaches, talk};
 use e2e::{DOMAIN, Lab, Sipp, eventually, have};
