@@ -4,6 +4,7 @@
 use e2e::{DOMAIN, Lab, Network, Process, eventually, free_port, http};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -110,6 +111,88 @@ fn the_network_releases_whoever_does_not_authenticate() {
     );
     ends_with(1, "an end that was not expected", call);
     ends_with(0, "the other end", callee);
+}
+
+/// `rollcall ue script` as that user, and the file of its steps.
+fn script(name: &str, lab: &Lab, steps: &str, more: &[&str]) -> (Process, Script) {
+    let file = Script::write(steps);
+    let path = file.0.to_string_lossy().into_owned();
+    (ue("script", name, lab.sip, &[more, &[&path]].concat()), file)
+}
+
+/// A file that goes with its owner.
+struct Script(PathBuf);
+
+impl Script {
+    fn write(steps: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("rollcall-script-{}-{}", std::process::id(), free_port()));
+        std::fs::write(&path, steps).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+// CA-31: the end of a user in two calls and in the setup of a third, told by scripts alone.
+#[test]
+fn scripts_tell_the_end_of_a_user_in_three_calls() {
+    let lab = Lab::start(&["--generate", "2"], &[("ROLLCALL__REAUTHENTICATION__MIN_PERIOD", "1")]);
+    let (bob, _keep) = script(
+        "bob",
+        &lab,
+        "register\nanswer\nawait a within 20\nexpect a released 'No re-auth' within 20\ncount a BYE 1",
+        &[],
+    );
+    let (dave, _keep) = script(
+        "user000002",
+        &lab,
+        "register\nnever\nawait a within 20\nexpect a cancelled within 20\ncount a CANCEL 1",
+        &[],
+    );
+    let registered = |name: &str| {
+        let registered = eventually(SOON, || (lab.user(name).1["state"] == "registered").then_some(()));
+        assert!(registered.is_some(), "{name}: {:#}", lab.user(name).1);
+    };
+    registered("bob");
+    registered("user000002");
+    let steps = format!(
+        "register\nsubscribe reg\nanswer\ncall to-bob {}\nexpect to-bob established\nawait from-carol within 20\n\
+         expect from-carol established\ncall to-dave {}\nexpect to-dave ringing\nexpect to-dave refused 480 within 20\n\
+         expect to-bob released 'No re-auth'\nexpect from-carol released 'No re-auth'\ncount to-bob BYE 1\n\
+         count from-carol BYE 1",
+        uri("bob"),
+        uri("user000002")
+    );
+    let (alice, _keep) = script("alice", &lab, &steps, &["--on-reauth", "ignore"]);
+    registered("alice");
+    let steps = format!(
+        "register\ncall a {}\nexpect a established\nexpect a released 'No re-auth' within 20\ncount a BYE 1",
+        uri("alice")
+    );
+    let (carol, _keep) = script("user000001", &lab, &steps, &[]);
+    let stands = eventually(SOON, || {
+        let sessions = lab.user("alice").1["sessions"].as_array().cloned()?;
+        let count = |state: &str| sessions.iter().filter(|one| one["state"] == state).count();
+        (count("confirmed") == 2 && count("early") == 1).then_some(())
+    });
+    assert!(stands.is_some(), "{:#} {:#?}", lab.user("alice").1, alice.output());
+    // What rings has been told to alice, too.
+    let rings =
+        eventually(SOON, || alice.output().iter().any(|line| line.contains("180 Ringing")).then_some(()));
+    assert!(rings.is_some(), "{:#?}", alice.output());
+    ends_with(
+        0,
+        "the operator asks",
+        Process::start(&["reauthenticate", &impi("alice"), "--api", &lab.api, "--period", "1"], &[]),
+    );
+    for (who, process) in [("alice", alice), ("bob", bob), ("carol", carol), ("dave", dave)] {
+        ends_with(0, who, process);
+    }
 }
 
 #[test]

@@ -618,6 +618,27 @@ async fn a_release_leaves_out_a_server_that_is_silent() {
     released_with_a_server(Fate::FallsSilent).await;
 }
 
+// RFC 3261 §15: whoever hangs up behind a server that died is heard at the other end all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn hanging_up_behind_a_server_that_is_gone() {
+    for caller_ends in [true, false] {
+        let lab = Lab::start(&[], &[("ROLLCALL__SIP__T1", "20")]);
+        let server = application_server(&lab).await;
+        let criteria = [criterion(1, "INVITE", Some(ORIGINATING), &server.uri(), Handling::Continued)];
+        provide(&lab, "alice", &criteria);
+        let alice = Person::registered(&lab, "alice").await;
+        let mut bob = Person::registered(&lab, "bob").await;
+        let (mut made, mut came) = talk(&alice, &mut bob, "bob").await;
+        server.stop();
+        let (ends, hears) = if caller_ends { (&mut made, &mut came) } else { (&mut came, &mut made) };
+        let _ = ends.hang_up().await;
+        assert!(matches!(ended(hears).await, End::Released { .. }), "{:#?}", hears.record());
+        assert_eq!(hears.record().byes(), 1);
+        no_faults(&[&made, &came]);
+        nothing_is_left(&lab, &["alice", "bob"]);
+    }
+}
+
 // CD-38 CD-41: a back-to-back user agent stands between two dialogs; nobody hears of the end twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_with_a_back_to_back_user_agent_in_the_way() {
