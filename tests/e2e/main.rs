@@ -3,7 +3,10 @@
 
 mod attack;
 mod commands;
+mod crossing;
 mod hostile;
+mod obstacles;
+mod reach;
 mod reauthentication;
 mod registration;
 mod release;

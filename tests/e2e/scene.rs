@@ -71,6 +71,11 @@ impl Person {
         timeout(during, heard).await.is_err()
     }
 
+    /// The call that came, if one did or is about to.
+    pub(crate) async fn was_called(&mut self) -> Option<Call> {
+        timeout(Duration::from_millis(30), self.calls.next()).await.ok().flatten()
+    }
+
     /// Whether no call comes for a while.
     pub(crate) async fn is_not_called(&mut self, during: Duration) -> bool {
         timeout(during, self.calls.next()).await.is_err()

@@ -11,6 +11,8 @@ pub struct Sent {
     pub call_id: String,
     /// Method.
     pub method: String,
+    /// The whole request.
+    pub text: String,
 }
 
 impl Phone {
@@ -27,7 +29,7 @@ impl Phone {
             body.len()
         );
         self.send_raw(text.as_bytes());
-        Sent { call_id, method: method.to_owned() }
+        Sent { call_id, method: method.to_owned(), text }
     }
 
     /// The final response to it.
