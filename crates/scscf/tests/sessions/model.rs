@@ -419,6 +419,7 @@ impl World {
             self.chance.chance(self.scenario.audited).then(|| (self.users[user].user.clone(), event.clone()));
         let is_deadline = matches!(event, Event::Deadline);
         let ends_all = match &event {
+            _ if !self.users[user].user.is_registered() => false,
             Event::Deregister { .. } => true,
             Event::CxDemand { demand: Demand::RegistrationTermination(rtr), .. } => rtr.impus.is_empty(),
             _ => false,
@@ -434,7 +435,7 @@ impl World {
             crate::assertions::of_an_audit(before, event, moment, &served.user, &outcome, &self.policy);
         }
         self.ledger.bounded(&served.user, &self.policy);
-        if ends_all && outcome.summary.starts_with("deregistered") {
+        if ends_all && !served.user.is_registered() {
             self.ledger.ended.push((user, now));
         }
         if outcome.save == Save::Erase {

@@ -4,6 +4,7 @@ use crate::run;
 use crate::scenario::{Act, Criterion, Plan, Reaction, Scenario};
 use crate::server::Trade;
 use crate::ue::{Deed, Manner};
+use scscf::cx::DeregistrationReason;
 use scscf::profile::DefaultHandling;
 
 /// Who is called rings at once and answers after so long.
@@ -180,6 +181,40 @@ fn registrations_that_end_at_once_in_a_slow_network() {
         scenario.weather.delay = 400;
         scenario.users[0].flows = true;
     });
+}
+
+#[test]
+fn who_registered_an_identity_of_another_set_goes_on_talking() {
+    let acts = [
+        attach(0),
+        attach(1),
+        attach(2),
+        call(1_000, 1, 0, "sip:rem0@remote.net", plan(answers(50))),
+        call(1_500, 2, 1, "sip:bob@home1.net", plan(answers(50))),
+        call(2_000, 3, 4, "sip:alice.b@home1.net", plan(answers(50))),
+        (
+            5_000,
+            Act::Terminate {
+                user: 0,
+                reason: DeregistrationReason::PermanentTermination,
+                impus: vec!["sip:alice@home1.net".into()],
+            },
+        ),
+    ];
+    play(&acts, |scenario| {
+        scenario.users[0].ues = 2;
+        scenario.users[0].second_set = true;
+    });
+}
+
+#[test]
+fn a_call_that_a_server_answers_ends_with_the_registration() {
+    let acts = [
+        attach(0),
+        call(1_000, 1, 2, "sip:alice@home1.net", plan(answers(50))),
+        (5_000, Act::OperatorDeregisters { user: 0 }),
+    ];
+    play(&acts, |scenario| serves(scenario, 0, 0, Trade::Answers));
 }
 
 #[test]
