@@ -240,7 +240,7 @@ keys! {
     "max_relays" = "256", Number(1, 1_000_000), "Requests of one user on their way at once; more are answered 503.";
     "timer_c" = "185", Number(181, 230), "Seconds a forwarded INVITE may ring (Timer C).";
     "as_continued_timeout_ms" = "2000", Number(50, 60_000), "How long an application server with default handling SESSION_CONTINUED may stay silent, milliseconds.";
-    "as_terminated_timeout_ms" = "4000", Number(50, 60_000), "The same with default handling SESSION_TERMINATED, milliseconds.";
+    "as_terminated_timeout_ms" = "4000", Number(50, 60_000), "The same with default handling SESSION_TERMINATED, and for the BYE that ends a session, milliseconds.";
     "session_expires" = "1800", Number(0, YEAR), "Session interval put into an INVITE that names none, seconds; 0: session timers are left alone.";
     "min_se" = "90", Number(90, YEAR), "Shortest session interval, seconds.";
     "release_attempts" = "3", Number(1, 20), "BYEs sent to one side of a session at most, when no answer comes.";

@@ -452,7 +452,7 @@ pub(crate) fn settled(world: &World) {
     for user in &world.users {
         assert!(user.open.is_empty(), "{} never got an answer", user.open.values().next().unwrap().method());
     }
-    for phone in world.phones.iter().filter(|phone| phone.alive) {
+    for phone in world.phones.iter().filter(|phone| !phone.has_died) {
         for leg in &phone.legs {
             assert!(!leg.pending, "{} still waits in call {}", phone.name, leg.call);
         }

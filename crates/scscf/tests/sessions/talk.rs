@@ -483,7 +483,8 @@ impl Phone {
             }
             // RFC 3261 §13.3.1.4: no ACK, no call.
             Some(ok) if ok.cseq == cseq => self.hang_up(leg, talk, network),
-            Some(_) => {}
+            // A later INVITE waits for its ACK.
+            Some(_) => held.hang_up_due = due,
             None if due => self.hang_up(leg, talk, network),
             None => {}
         }

@@ -117,6 +117,43 @@ fn where_a_server_is_gone_the_next_bye_leaves_the_servers_out() {
 }
 
 #[test]
+fn who_stands_behind_a_silent_server_does_not_wait_for_it() {
+    for hears in [true, false] {
+        let mut stage = served();
+        stage.calls_by_servers();
+        deregisters(&mut stage);
+        let (far, near) = both(&mut stage);
+        stage.answers_bye(&near, 200);
+        stage.pass(3);
+        assert!(stage.byes().is_empty(), "a server has as_terminated_timeout_ms");
+        stage.pass(1);
+        let again = bye_to(&mut stage, Side::Callee);
+        assert_eq!(values(&again.request, Name::Route), [B_PROXY]);
+        assert_eq!(cseq(&again), cseq(&far) + 1);
+        if hears {
+            stage.answers_bye(&again, 200);
+            assert_eq!(stage.releases()[0].told.last().unwrap().status, Some(200));
+            assert_eq!(stage.last, Some(Save::Erase));
+            // What is left of the first is nobody's.
+            stage.bye_times_out(&far);
+            continue;
+        }
+        // The end of the first one says nothing of the second.
+        stage.bye_times_out(&far);
+        stage.pass(5);
+        assert!(stage.byes().is_empty());
+        assert_eq!(stage.sessions().len(), 1);
+        stage.bye_times_out(&again);
+        stage.pass(2);
+        let last = bye_to(&mut stage, Side::Callee);
+        assert_eq!(values(&last.request, Name::Route), [B_PROXY]);
+        stage.bye_times_out(&last);
+        assert!(stage.sessions().is_empty());
+        assert_eq!(stage.releases()[0].told.last().unwrap().status, Some(0));
+    }
+}
+
+#[test]
 fn a_far_end_that_stays_silent_is_told_a_few_times_and_forgotten() {
     let mut stage = Stage::registered();
     stage.calls();

@@ -44,18 +44,38 @@ pub struct Leg {
     /// The application servers between are left out: by them it was not reached.
     #[serde(default)]
     pub past_servers: bool,
+    /// So long the application servers between may be silent.
+    #[serde(default)]
+    pub servers_until: Option<Timestamp>,
+    /// The BYE by silent servers was not waited for: its end says nothing of the one that followed.
+    #[serde(default)]
+    pub overtaken: bool,
 }
 
 impl Leg {
     pub(super) const fn new(side: Side) -> Self {
-        Self { side, cseq: 0, attempts: 0, sent_at: None, status: None, retry_at: None, past_servers: false }
+        Self {
+            side,
+            cseq: 0,
+            attempts: 0,
+            sent_at: None,
+            status: None,
+            retry_at: None,
+            past_servers: false,
+            servers_until: None,
+            overtaken: false,
+        }
     }
 
     /// RFC 3261 §15: the callee must not say BYE before it has the ACK.
     fn is_due(&self, now: Timestamp, unacknowledged: bool) -> bool {
         self.status.is_none()
             && !(self.side == Side::Caller && unacknowledged)
-            && (self.attempts == 0 || self.retry_at.is_some_and(|at| at <= now))
+            && (self.attempts == 0 || self.again_at().is_some_and(|at| at <= now))
+    }
+
+    fn again_at(&self) -> Option<Timestamp> {
+        self.retry_at.into_iter().chain(self.servers_until).min()
     }
 }
 
@@ -75,7 +95,7 @@ impl Release {
     pub(crate) fn deadline(&self, ack_until: Option<Timestamp>) -> Option<Timestamp> {
         let open = || self.legs.iter().filter(|leg| leg.status.is_none());
         let unsent = open().any(|leg| leg.attempts == 0);
-        open().filter_map(|leg| leg.retry_at).chain(ack_until.filter(|_| unsent)).min()
+        open().filter_map(Leg::again_at).chain(ack_until.filter(|_| unsent)).min()
     }
 }
 
@@ -116,8 +136,12 @@ impl User {
                 let status = response.status();
                 (status.code(), status.class() == 5 || in_vain && !leg.past_servers)
             }
+            Reply::Timeout | Reply::Unsendable if std::mem::take(&mut leg.overtaken) => {
+                return step.say("a BYE by silent servers came to nothing");
+            }
             Reply::Timeout | Reply::Unsendable => (0, true),
         };
+        leg.servers_until = None;
         step.changed();
         step.say(format!("BYE to the {} answered {status}", side.as_str()));
         if failed && leg.attempts < attempts {
@@ -136,6 +160,7 @@ impl User {
         let Some(leg) = session.leg(side).filter(|leg| leg.status.is_none()) else { return };
         leg.status = Some(status);
         leg.retry_at = None;
+        leg.servers_until = None;
         let sent_at = leg.sent_at;
         let Some(release) = &session.release else { return };
         let (cause, since) = (release.cause, release.since);
@@ -172,6 +197,7 @@ impl User {
             session.resumed();
             for leg in session.release.iter_mut().flat_map(|release| &mut release.legs) {
                 if leg.status.is_none() {
+                    leg.overtaken = false;
                     leg.retry_at = Some(now);
                 }
             }
@@ -186,7 +212,13 @@ impl Session {
 
     /// Sends BYE to one side in the name of the other (TS 24.229 §5.4.5.1.2).
     fn bye(&mut self, side: Side, impi: &Impi, step: &mut Step<'_>) {
-        let Some(past_servers) = self.leg(side).map(|leg| leg.past_servers) else { return };
+        let now = step.now();
+        let Some(leg) = self.leg(side) else { return };
+        if leg.servers_until.take().is_some_and(|until| until <= now) {
+            leg.past_servers = true;
+            leg.overtaken = true;
+        }
+        let past_servers = leg.past_servers;
         let cause = self.release.as_ref().map_or(ReleaseCause::Unbound, |release| release.cause);
         let speaker = self.party_mut(side.other());
         speaker.cseq = match speaker.cseq {
@@ -196,8 +228,9 @@ impl Session {
         };
         let cseq = speaker.cseq;
         let mut dialog = self.party(side).dialog(self.party(side.other()), &self.call_id);
+        let servers = self.servers_end(side, impi, step.policy);
         if past_servers {
-            dialog.routes.drain(..self.servers_end(side, impi, step.policy));
+            dialog.routes.drain(..servers);
         } else {
             self.mark_as_ours(&mut dialog.routes, impi, step.policy);
         }
@@ -207,8 +240,12 @@ impl Session {
         if let Some(leg) = self.leg(side) {
             leg.cseq = cseq;
             leg.attempts = leg.attempts.saturating_add(1);
-            leg.sent_at = Some(step.now());
+            leg.sent_at = Some(now);
             leg.retry_at = None;
+            if servers > 0 && !past_servers && leg.attempts < step.policy.session.release_attempts {
+                let patience = step.policy.session.as_terminated_timeout_ms;
+                leg.servers_until = Some(now + Span::from_millis(patience.into()));
+            }
         }
         step.changed();
         step.effect(Effect::Send { purpose, request });
