@@ -44,8 +44,8 @@ pub(crate) fn act(world: &mut World, act: Act) {
             give_up_later(world, from, leg, cancels);
         }
         Act::CallFor { call, from, user, to, plan } => {
-            let served =
-                format!("<sip:{}@home1.net>;sescase=orig;regstate=reg", world.scenario.users[user].name);
+            let served = world.scenario.users[user].identity(false);
+            let served = format!("<{served}>;sescase=orig;regstate=reg");
             let routes = ["<sip:scscf.home1.net;lr;orig>".to_owned()];
             let cancels = plan.cancels;
             world.ledger.plans.insert(call, plan);

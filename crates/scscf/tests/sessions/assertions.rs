@@ -3,6 +3,7 @@
 use crate::call::Leg;
 use crate::model::World;
 use crate::scenario::{Act, Plan, Reaction, Scenario};
+use crate::server::Trade;
 use crate::talk::{Phase, Talk};
 use crate::ue::{Notice, Phone, Rudeness};
 use scscf::cx::DeregistrationReason;
@@ -271,6 +272,14 @@ fn began(world: &World, call: u32) -> u64 {
     legs.map(|leg| leg.began).min().unwrap_or(0)
 }
 
+/// Whether a contact was unbound during a call, or has expired, which its own user may have slept through so far.
+fn was_lost(world: &World, contact: &str, call: u32) -> bool {
+    let views = world.users.iter().flat_map(|user| user.user.view().bindings);
+    let mut expired = views.filter(|binding| binding.expires_at <= world.time());
+    world.ledger.was_removed_since(contact, began(world, call))
+        || expired.any(|binding| binding.contact == contact)
+}
+
 /// The S-CSCF sent BYE to this end: one of the two lost its contact, or the caller never had this answer.
 pub(crate) fn judge(world: &mut World, phone: usize, notice: &Notice) {
     let Notice::Ended { leg, talk } = notice else { return };
@@ -285,7 +294,7 @@ pub(crate) fn judge(world: &mut World, phone: usize, notice: &Notice) {
     let lost = ends(world).any(|end| {
         let concerned = end.leg.call == call && (end.talk.name == name || end.leg.caller);
         let contact = end.leg.contact.as_str();
-        concerned && end.phone.line.is_some() && world.ledger.was_removed_since(contact, began(world, call))
+        concerned && end.phone.line.is_some() && was_lost(world, contact, call)
     });
     let heard = |end: &End<'_>| end.leg.caller && end.leg.call == call && end.talk.name == name;
     let too_late = !ends(world).any(|end| heard(&end) && end.talk.was_confirmed)
@@ -297,7 +306,8 @@ pub(crate) fn judge(world: &mut World, phone: usize, notice: &Notice) {
     let of_a_ue =
         ends(world).any(|end| end.leg.call == call && end.talk.name == name && end.phone.line.is_some());
     // Nobody's contact carries it: it ends with the registration of whoever it is served for.
-    let by_user = served || !of_a_ue;
+    let diverted = world.scenario.trades.contains(&Trade::Divert);
+    let by_user = served || !of_a_ue || diverted;
     assert!(
         lost || too_late || by_user || !world.ledger.fair,
         "{}: the S-CSCF ended call {call}, and nobody lost a contact",
@@ -320,7 +330,7 @@ pub(crate) fn judge_early(world: &World, phone: usize, notice: &Notice) {
             .flat_map(|phone| &phone.legs)
             .filter(|leg| leg.call == ended.call)
     };
-    let lost = legs().any(|leg| world.ledger.was_removed_since(leg.contact.as_str(), began(world, leg.call)));
+    let lost = legs().any(|leg| was_lost(world, leg.contact.as_str(), leg.call));
     // It never came as far as a UE.
     let unseen = !legs().any(|leg| !leg.caller) && !world.ledger.removed.is_empty();
     let served =
@@ -377,7 +387,7 @@ fn ended(world: &mut World) {
     let soon = scscf::Span::from_millis(SOON);
     let due: Vec<_> = world.ledger.ended.iter().filter(|(_, at)| now > *at + soon).copied().collect();
     world.ledger.ended.retain(|(_, at)| now <= *at + soon);
-    for (user, at) in due {
+    for (user, at) in due.into_iter().filter(|_| !world.scenario.is_shared()) {
         for session in sessions(&world.users[user].user) {
             assert!(session.since >= at, "a session outlives the registration: {session:?}");
         }
@@ -460,11 +470,19 @@ pub(crate) fn settled(world: &World) {
     pairs(world, 0);
     beliefs(world);
     if world.ledger.fair {
+        let heard = |end: &End<'_>| {
+            ends(world).any(|other| {
+                other.leg.caller
+                    && other.leg.call == end.leg.call
+                    && other.talk.name == end.talk.name
+                    && other.talk.was_confirmed
+            })
+        };
         for end in ends(world).filter(|end| !end.leg.caller && end.talk.was_confirmed) {
-            // A BYE of the caller may overtake its ACK, which then has nowhere to go.
+            // A BYE may overtake the ACK of the caller, which then has nowhere to go.
             let brief = end.talk.over_at.is_some_and(|at| at < end.talk.since + SOON);
             assert!(
-                end.talk.acknowledged || (brief && !end.talk.byed_by_us),
+                end.talk.acknowledged || (brief && (heard(&end) || !world.scenario.trades.is_empty())),
                 "{} never got the ACK of call {}",
                 end.phone.name,
                 end.leg.call
@@ -522,7 +540,7 @@ fn beliefs(world: &World) {
     }
     for (number, setup) in world.scenario.users.iter().enumerate() {
         let bound = world.users[number].user.is_registered();
-        if setup.second_set {
+        if setup.second_set || world.scenario.is_shared() {
             continue;
         }
         let user = setup.identity(false);

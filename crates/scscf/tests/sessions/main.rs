@@ -47,9 +47,12 @@ struct Sum {
 fn play(world: &mut World) -> Sum {
     let last = world.scenario.acts.last().map_or(0, |(at, _)| *at);
     world.run(last + 700_000);
-    // Sessions are refreshed for ever: a moment when none is.
-    for _ in 0..100 {
-        if world.users.iter().any(|user| !user.open.is_empty()) {
+    // Sessions are refreshed for ever, and lapse: a moment when none is, or does.
+    let is_busy = |user: &model::Served| {
+        !user.open.is_empty() || user.user.view().sessions.iter().any(|session| session.state == "releasing")
+    };
+    for _ in 0..200 {
+        if world.users.iter().any(is_busy) {
             let now = world.network.now;
             world.run(now + 700);
         }

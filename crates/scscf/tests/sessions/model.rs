@@ -12,7 +12,7 @@ use scscf::profile::{
 };
 use scscf::{
     Effect, Event, Impi, Impu, Located, Moment, Outcome, Policy, Purpose, RelayId, Reply, Save, Seed,
-    ServerTx, Source, Timestamp, User, locate,
+    ServerTx, SharedContact, Source, Timestamp, User, locate,
 };
 use sip::proxy::BranchId;
 use sip::transaction::{ClientId, Output, ServerId};
@@ -113,7 +113,7 @@ pub(crate) fn profile(setup: &UserSetup) -> Subscription {
     Subscription {
         private_id: format!("{}@home1.net", setup.name).into(),
         profiles: vec![ServiceProfile {
-            identities: vec![identity(&format!("sip:{}@home1.net", setup.name))],
+            identities: vec![identity(&setup.identity(false))],
             media_profile: None,
             service_ids: Vec::new(),
             criteria: criteria.into(),
@@ -250,6 +250,9 @@ impl World {
             Some(Item::Alarm { phone, alarm }) => {
                 self.phones[phone].ring(alarm, &mut self.network);
                 self.phone_did(phone);
+            }
+            Some(Item::Sibling { user, impi, contacts }) => {
+                self.step(user, Event::Sibling { impi, contacts });
             }
             Some(Item::Act(number)) => {
                 let act = self.scenario.acts[number].1.clone();
@@ -477,10 +480,26 @@ impl World {
                     let after = self.network.dice.between(1, 30);
                     self.network.later(after, Item::CxAnswer { user, owner, to: purpose, answer });
                 }
-                Effect::CxAnswer { .. } | Effect::Tell { .. } | Effect::TellSiblings { .. } => {}
+                Effect::TellSiblings { impus, contacts, also } => {
+                    self.tell_siblings(user, &impus, &contacts, &also)
+                }
+                Effect::CxAnswer { .. } | Effect::Tell { .. } => {}
             }
         }
         self.user_says(user);
+    }
+
+    /// Whoever holds one of these identities too hears of it soon.
+    fn tell_siblings(&mut self, user: usize, impus: &[Impu], contacts: &[SharedContact], also: &[Impi]) {
+        let impi = self.users[user].impi.clone();
+        let holds = |other: &Served| {
+            also.contains(&other.impi) || other.user.impus().any(|impu| impus.contains(impu))
+        };
+        let others = (0..self.users.len()).filter(|other| *other != user && holds(&self.users[*other]));
+        for other in others.collect::<Vec<_>>() {
+            let told = Item::Sibling { user: other, impi: impi.clone(), contacts: contacts.to_vec() };
+            self.network.later(5, told);
+        }
     }
 
     fn respond(&mut self, user: usize, tx: ServerTx, response: Response) {
@@ -539,7 +558,10 @@ impl World {
                         hss: None,
                         user_data: assigns.then(|| Ok(profile.clone())),
                         charging: None,
-                        associated_identities: Vec::new(),
+                        associated_identities: match self.scenario.is_shared() {
+                            true => [0, 2].map(|user| self.users[user].impi.clone()).to_vec(),
+                            false => Vec::new(),
+                        },
                         server_name_not_stored: false,
                     }),
                 };

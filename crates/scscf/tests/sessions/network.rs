@@ -2,7 +2,7 @@
 
 use crate::ue::Alarm;
 use bytes::Bytes;
-use scscf::{CxPurpose, cx};
+use scscf::{CxPurpose, Impi, SharedContact, cx};
 use sip::transaction::{ClientId, Flow, Gone, Limits, Output, ServerId, Table, Tick, Timers, ViaTemplate};
 use sip::{Message, Request, Response, Scheme, Transport, Uri};
 use std::collections::BTreeMap;
@@ -57,6 +57,7 @@ pub(crate) struct Weather {
 pub(crate) enum Item {
     Datagram { from: SocketAddr, to: SocketAddr, octets: Bytes },
     CxAnswer { user: usize, owner: u32, to: CxPurpose, answer: cx::Answer },
+    Sibling { user: usize, impi: Impi, contacts: Vec<SharedContact> },
     Alarm { phone: usize, alarm: Alarm },
     Act(usize),
 }

@@ -26,6 +26,8 @@ pub(crate) struct UserSetup {
     pub(crate) ues: usize,
     /// Its UEs register flows (RFC 5626), so both stay bound.
     pub(crate) flows: bool,
+    /// It shares the public identity of the first user.
+    pub(crate) shares: bool,
     /// The second UE registers an identity of another implicit registration set.
     pub(crate) second_set: bool,
     /// They are flows of one instance.
@@ -165,6 +167,7 @@ impl UserSetup {
     pub(crate) fn identity(&self, second_ue: bool) -> String {
         match second_ue && self.second_set {
             true => format!("sip:{}.b@home1.net", self.name),
+            false if self.shares => "sip:alice@home1.net".to_owned(),
             false => format!("sip:{}@home1.net", self.name),
         }
     }
@@ -178,6 +181,7 @@ impl Scenario {
             known: true,
             ues: 1,
             flows: false,
+            shares: false,
             second_set: false,
             one_instance: false,
             in_turn: false,
@@ -306,6 +310,11 @@ impl Scenario {
         proxies
     }
 
+    /// Whether users share a public identity.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.users.iter().any(|user| user.shares)
+    }
+
     /// Whether nothing is lost or late, nobody dies, and who leaves does it in order.
     pub(crate) fn is_gentle(&self) -> bool {
         let in_order = |act: &Act| match act {
@@ -385,13 +394,16 @@ impl Scenario {
                 Trade::Answers,
             ]));
         }
+        if dice.chance(20) {
+            scenario.users.push(UserSetup { name: "carol", shares: true, ..scenario.users[0].clone() });
+        }
         let servers = scenario.trades.len() as u64;
         for user in &mut scenario.users {
             user.ues = dice.pick(&[1, 1, 2]);
             user.flows = dice.chance(if user.ues == 2 { 80 } else { 30 });
             user.in_turn = dice.chance(30);
             user.one_instance = dice.chance(25);
-            user.second_set = dice.chance(20);
+            user.second_set = dice.chance(20) && !user.shares;
             user.known = dice.chance(97);
             for _ in 0..if servers == 0 { 0 } else { dice.below(3) } {
                 user.criteria.push(Criterion {
