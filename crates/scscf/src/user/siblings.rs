@@ -1,6 +1,6 @@
 //! TS 24.229 §5.4.1.2.2F — public identities shared by several private ones: their users tell each other their contacts.
 
-use super::{ImplicitRegistrationSet, User};
+use super::{ImplicitRegistrationSet, Registration, User};
 use crate::event::SharedContact;
 use crate::{Effect, Impi, Impu, Timestamp, user::Step};
 
@@ -41,13 +41,9 @@ impl User {
         if known.map_or(contacts.is_empty(), |known| *known == contacts) {
             return;
         }
-        let departed = &mut self.registration.departed_siblings;
-        departed.retain(|departed| *departed != impi);
+        self.registration.departed_siblings.retain(|departed| *departed != impi);
         if contacts.is_empty() {
-            if departed.len() < MOST_SIBLINGS {
-                departed.push(impi.clone());
-            }
-            self.registration.siblings.remove(&impi);
+            self.sibling_departed(&impi);
         } else if news && self.registration.siblings.len() >= MOST_SIBLINGS {
             step.say("too many private identities share these public ones");
             return;
@@ -65,6 +61,15 @@ impl User {
             }
         }
         self.notify_all(step);
+    }
+
+    /// A sibling has no contacts any more. It is told of ours all the same: its sessions may go on at them.
+    fn sibling_departed(&mut self, impi: &Impi) {
+        let Registration { siblings, departed_siblings, .. } = &mut self.registration;
+        siblings.remove(impi);
+        if departed_siblings.len() < MOST_SIBLINGS && !departed_siblings.contains(impi) {
+            departed_siblings.push(impi.clone());
+        }
     }
 
     /// Nobody is registered here any more, but a session may go on at a contact of a sibling, for as long as that is bound.
@@ -104,13 +109,21 @@ impl User {
         if !self.registration.siblings.values().flatten().any(|contact| contact.expires_at <= now) {
             return;
         }
-        self.registration.siblings.retain(|_, contacts| {
+        let mut lapsed = Vec::new();
+        for (impi, contacts) in &mut self.registration.siblings {
             contacts.retain(|contact| contact.expires_at > now);
-            !contacts.is_empty()
-        });
+            if contacts.is_empty() {
+                lapsed.push(impi.clone());
+            }
+        }
+        for impi in lapsed {
+            self.sibling_departed(&impi);
+        }
         step.changed();
         if self.is_registered() {
             self.notify_all(step);
+        } else {
+            self.registration.departed_siblings = Vec::new();
         }
     }
 
