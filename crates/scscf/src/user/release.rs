@@ -114,7 +114,8 @@ impl User {
         for id in ended.map(|session| session.id).collect::<Vec<_>>() {
             self.release_session(id, cause, step);
         }
-        let early = self.relays.values().filter(|relay| relay.ending.is_none());
+        // Who waits for what becomes of Timer C hears of the release at once.
+        let early = self.relays.values().filter(|relay| matches!(relay.ending, None | Some(Ending::TimerC)));
         let mut early: Vec<_> =
             early.filter_map(|relay| relay.early().map(|it| (it.depth, it.key, relay.id))).collect();
         early.sort_unstable();

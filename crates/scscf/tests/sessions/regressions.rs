@@ -1,7 +1,7 @@
 //! Runs that once went wrong, as small as they got; each with several dice, for the order of what happens at once.
 
 use crate::run;
-use crate::scenario::{Act, Criterion, Plan, Reaction, Scenario};
+use crate::scenario::{Act, Criterion, Plan, Reaction, Scenario, UserSetup};
 use crate::server::Trade;
 use crate::ue::{Deed, Manner};
 use scscf::cx::DeregistrationReason;
@@ -215,6 +215,32 @@ fn a_call_that_a_server_answers_ends_with_the_registration() {
         (5_000, Act::OperatorDeregisters { user: 0 }),
     ];
     play(&acts, |scenario| serves(scenario, 0, 0, Trade::Answers));
+}
+
+#[test]
+fn whoever_waits_for_timer_c_hears_of_the_release_at_once() {
+    let acts = [
+        attach(0),
+        call(1_000, 1, 0, "sip:rem0@remote.net", plan(answers(50))),
+        (190_000, Act::OperatorDeregisters { user: 0 }),
+    ];
+    play(&acts, |scenario| serves(scenario, 0, 0, Trade::Ringing));
+}
+
+#[test]
+fn a_session_served_for_one_ends_with_the_contact_of_another() {
+    let rings = Reaction { ends: None, ..answers(0) };
+    let plan = Plan { reactions: vec![rings, answers(500)], ..plan(rings) };
+    let acts = [
+        (0, Act::Attach { phone: 0, expires: 60 }),
+        attach(2),
+        call(2_000, 1, 3, "sip:alice@home1.net", plan),
+        (70_000, Act::OperatorDeregisters { user: 2 }),
+    ];
+    play(&acts, |scenario| {
+        let carol = UserSetup { name: "carol", shares: true, ..scenario.users[0].clone() };
+        scenario.users.push(carol);
+    });
 }
 
 #[test]
