@@ -602,7 +602,6 @@ impl World {
             for complaint in complaints {
                 match complaint {
                     Complaint::Always(why) => panic!("{why}"),
-                    Complaint::OfOneOwner(why) => assert!(self.ledger.is_taken_over(), "{why}"),
                     Complaint::InFairWeather(why) => assert!(!self.ledger.is_fair(), "{why}"),
                 }
             }

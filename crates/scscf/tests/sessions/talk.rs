@@ -232,8 +232,10 @@ impl Phone {
         if let Err(error) = order {
             if ours {
                 let why = format!("{}: {what} of the S-CSCF: {error}", self.name);
-                // The BYEs of two owners may overtake each other.
-                let complaint = if overtaken { Complaint::OfOneOwner(why) } else { Complaint::Always(why) };
+                // The BYEs of two owners may overtake each other, and one by an application server the next
+                // past it.
+                let complaint =
+                    if overtaken { Complaint::InFairWeather(why) } else { Complaint::Always(why) };
                 self.complaints.push(complaint);
             }
             return self.respond(id, request, 500, &tag, network);

@@ -78,9 +78,8 @@ pub(crate) enum Notice {
 pub(crate) enum Complaint {
     /// Whatever the weather.
     Always(String),
-    /// Unless another owner of the user took over, who does not know what was on its way.
-    OfOneOwner(String),
-    /// Where nothing was lost and nobody died.
+    /// Where nothing was lost and nobody died, nor did another owner of a user take over, who does not know what
+    /// was on its way.
     InFairWeather(String),
 }
 
