@@ -245,9 +245,14 @@ fn bye(invite: &str) -> String {
 
 async fn scscf(script: Script) -> (SocketAddr, Shared) {
     let shared = Arc::new(Mutex::new(script));
-    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    // Another test may have the port in TCP.
+    let (udp, tcp) = loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+            break (udp, tcp);
+        }
+    };
     let address = udp.local_addr().unwrap();
-    let tcp = TcpListener::bind(address).await.unwrap();
     let script = Arc::clone(&shared);
     tokio::spawn(async move {
         let mut buffer = vec![0; 65_536];
