@@ -1,7 +1,13 @@
 //! Who owns which shard, as a value. It does not know what it shards.
 
 mod fence;
+mod member;
+mod ownership;
+mod registry;
 mod shard;
 
 pub use fence::{Fence, FenceError};
+pub use member::{Beat, Claim, Claimed, Member};
+pub use ownership::{Input, Output, Timing, Whose};
+pub use registry::Registry;
 pub use shard::ShardId;

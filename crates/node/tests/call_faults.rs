@@ -8,7 +8,7 @@ use scscf::{Impi, Impu, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use store::{Error, Fence, Filter, Loaded, Memory, Page, Pending, ShardId, Store, Write};
+use store::{Error, Fence, Filter, Leases, Loaded, Memory, Page, Pending, ShardId, Store, Write};
 
 /// A store in memory that takes its time to read, and may fail to write what is Alice's.
 struct Slow {
@@ -39,8 +39,8 @@ fn later<T: Send + 'static>(pending: Pending<T>, millis: u64) -> Pending<T> {
 }
 
 impl Store for Slow {
-    fn take(&self, shard: ShardId, fence: &Fence) -> Pending<Result<(), Error>> {
-        self.memory.take(shard, fence)
+    fn leases(&self) -> &dyn Leases {
+        self.memory.leases()
     }
 
     fn load(&self, shard: ShardId, impi: &Impi) -> Pending<Result<Option<Loaded>, Error>> {

@@ -8,7 +8,7 @@ use scscf::{Impi, Impu, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
-use store::{Error, Fence, Filter, Loaded, Memory, Page, Pending, ShardId, Store, Write};
+use store::{Error, Fence, Filter, Leases, Loaded, Memory, Page, Pending, ShardId, Store, Write};
 
 /// What a [`Faulty`] store does with writes of `alice`.
 #[derive(Clone, Copy, PartialEq)]
@@ -60,8 +60,8 @@ fn later<T: Send + 'static>(pending: Pending<T>, delay: Duration) -> Pending<T> 
 const MOMENT: Duration = Duration::from_millis(1);
 
 impl Store for Faulty {
-    fn take(&self, shard: ShardId, fence: &Fence) -> Pending<Result<(), Error>> {
-        self.memory.take(shard, fence)
+    fn leases(&self) -> &dyn Leases {
+        self.memory.leases()
     }
 
     fn load(&self, shard: ShardId, impi: &Impi) -> Pending<Result<Option<Loaded>, Error>> {

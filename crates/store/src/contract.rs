@@ -1,6 +1,6 @@
 //! What every kind of store must do. One suite; each kind runs it on a fresh store.
 
-use crate::{Error, Fence, Filter, Loaded, ShardId, Store, Write};
+use crate::{Claim, Error, Fence, Filter, Loaded, Member, ShardId, Store, Write};
 use scscf::profile::{IdentityType, PublicIdentity, ServiceProfile, Subscription};
 use scscf::view::RegistrationState;
 use scscf::{Impi, Impu, Timestamp, User};
@@ -116,10 +116,24 @@ fn shard(name: &str) -> ShardId {
     ShardId::of(name)
 }
 
+/// The shard of `name` belongs to the first node.
 async fn owned(store: &impl Store, name: &str) -> Fence {
-    let fence = fence("n1", 1);
-    assert_eq!(store.take(shard(name), &fence).wait().await, Ok(()), "a shard can be taken");
-    fence
+    taken(store, shard(name), &member("n1", 1), None).await
+}
+
+fn member(node: &str, incarnation: u64) -> Member {
+    Member { node: node.into(), incarnation, link: "".into(), sip: "".into(), draining: false, users: 0 }
+}
+
+/// Takes a shard, from an owner that is `gone` if there is one.
+async fn taken(store: &impl Store, shard: ShardId, by: &Member, gone: Option<Fence>) -> Fence {
+    let leases = store.leases();
+    let group = leases.group_of(shard);
+    assert!(group < leases.groups());
+    leases.beat(group, by, 60_000, None).wait().await.expect("a lease can be renewed");
+    let claim = Claim { shard, gone, held: None };
+    let taken = leases.take(group, by, &[claim]).wait().await.expect("a claim is answered");
+    taken.into_iter().next().expect("one answer a claim").expect("the shard can be taken")
 }
 
 async fn save(
@@ -160,8 +174,7 @@ async fn writes_only_for_the_owner(store: &impl Store) {
     );
     let old = owned(store, "alice@a").await;
     assert_eq!(save(store, &old, &alice, 1, 1).await, Ok(()));
-    let new = fence("n2", 2);
-    assert_eq!(store.take(shard("alice@a"), &new).wait().await, Ok(()));
+    let new = taken(store, shard("alice@a"), &member("n2", 1), Some(old.clone())).await;
     let changed = user("alice@a", &["sip:alice@a"], 6_000);
     assert_eq!(save(store, &old, &changed, 2, 2).await, Err(Error::Fenced), "a deposed owner cannot write");
     assert_eq!(

@@ -14,13 +14,13 @@ pub use page::{Filter, Listed, Page};
 pub use pending::Pending;
 pub use record::SCHEMA;
 
-pub use cluster::{Fence, ShardId};
+pub use cluster::{Beat, Claim, Claimed, Fence, Member, ShardId};
 use scscf::{Impi, Impu, Timestamp, User};
 
 /// A kind of store.
 pub trait Store: Send + Sync {
-    /// Makes `fence` the owner of a shard, in place of whoever was.
-    fn take(&self, shard: ShardId, fence: &Fence) -> Pending<Result<(), Error>>;
+    /// Who may write: nodes, their leases, the shards they own.
+    fn leases(&self) -> &dyn Leases;
 
     /// Reads a user.
     fn load(&self, shard: ShardId, impi: &Impi) -> Pending<Result<Option<Loaded>, Error>>;
@@ -45,6 +45,37 @@ pub trait Store: Send + Sync {
 
     /// Whether it answers.
     fn ready(&self) -> Pending<Result<(), Error>>;
+}
+
+/// Who may write. The rules are those of [`cluster::Registry`], whatever the kind of store.
+pub trait Leases: Send + Sync {
+    /// How many groups it has: parts that fail and lose by themselves. At least one.
+    fn groups(&self) -> u16;
+
+    /// The group that keeps a shard.
+    fn group_of(&self, shard: ShardId) -> u16;
+
+    /// Renews the lease of a node in a group for `ttl` milliseconds, and tells who is there and who owns what;
+    /// owners only if they changed since version `known`.
+    fn beat(&self, group: u16, member: &Member, ttl: u64, known: Option<u64>)
+    -> Pending<Result<Beat, Error>>;
+
+    /// Makes a node whose lease stands the owner of shards of a group, as far as it may have them
+    /// ([`cluster::Registry::take`] says when); answers in the order of the claims.
+    fn take(&self, group: u16, by: &Member, claims: &[Claim]) -> Pending<Result<Vec<Claimed>, Error>>;
+
+    /// Gives shards of a group back, of those that are still owned so.
+    fn release(&self, group: u16, shards: &[(ShardId, Fence)]) -> Pending<Result<(), Error>>;
+
+    /// Ends the lease of a node in a group.
+    fn leave(&self, group: u16, member: &Member) -> Pending<Result<(), Error>>;
+
+    /// The secret that seals the cluster's tokens: the one that is kept here, else `fresh`, which is kept from now on.
+    fn secret(&self, fresh: [u8; 32]) -> Pending<Result<[u8; 32], Error>>;
+
+    /// Writes again, under `fence`, what was written lately to shards of a group that may have lost it: of each user the last
+    /// write of this process, unless the store has that version or a later one.
+    fn restore(&self, group: u16, shards: &[(ShardId, Fence)]) -> Pending<Result<(), Error>>;
 }
 
 /// One write of a user.

@@ -1,17 +1,21 @@
 //! The kind that forgets with its process: for one node that may lose everything, and for tests.
 
 use crate::record::{self, Header};
-use crate::{Error, Filter, Listed, Loaded, Page, Pending, Store, Write};
+use crate::{Error, Filter, Leases, Listed, Loaded, Page, Pending, Store, Write};
 use ahash::RandomState;
-use cluster::{Fence, ShardId};
+use cluster::{Beat, Claim, Claimed, Fence, Member, Registry, ShardId};
 use scscf::user::Summary;
 use scscf::{Impi, Impu, Timestamp, User};
 use std::collections::BTreeMap;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::Instant;
 
 /// Users in memory, in the same octets as anywhere else.
 pub struct Memory {
+    registry: Mutex<Registry>,
+    secret: OnceLock<[u8; 32]>,
+    since: Instant,
     shards: Box<[Mutex<Shard>]>,
     directory: Box<[Mutex<Directory>]>,
     hashing: RandomState,
@@ -19,7 +23,6 @@ pub struct Memory {
 
 #[derive(Default)]
 struct Shard {
-    owner: Option<Fence>,
     records: BTreeMap<Impi, Record>,
 }
 
@@ -46,6 +49,9 @@ impl Memory {
     pub fn new() -> Self {
         let hashing = RandomState::new();
         Self {
+            registry: Mutex::default(),
+            secret: OnceLock::new(),
+            since: Instant::now(),
             shards: ShardId::all().map(|_| Mutex::default()).collect(),
             directory: (0..DIRECTORIES).map(|_| Mutex::new(HashMap::with_hasher(hashing.clone()))).collect(),
             hashing,
@@ -57,8 +63,13 @@ impl Memory {
     }
 
     fn owned(&self, shard: ShardId, fence: &Fence) -> Result<MutexGuard<'_, Shard>, Error> {
-        let shard = self.shard(shard);
-        if shard.owner.as_ref() == Some(fence) { Ok(shard) } else { Err(Error::Fenced) }
+        let may_write = unpoisoned(&self.registry).may_write(shard, fence);
+        if may_write { Ok(self.shard(shard)) } else { Err(Error::Fenced) }
+    }
+
+    /// Milliseconds on the clock of its leases.
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn directory(&self, impu: &Impu) -> MutexGuard<'_, Directory> {
@@ -162,9 +173,8 @@ fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Store for Memory {
-    fn take(&self, shard: ShardId, fence: &Fence) -> Pending<Result<(), Error>> {
-        self.shard(shard).owner = Some(fence.clone());
-        Pending::Ready(Ok(()))
+    fn leases(&self) -> &dyn Leases {
+        self
     }
 
     fn load(&self, shard: ShardId, impi: &Impi) -> Pending<Result<Option<Loaded>, Error>> {
@@ -200,6 +210,44 @@ impl Store for Memory {
     }
 
     fn ready(&self) -> Pending<Result<(), Error>> {
+        Pending::Ready(Ok(()))
+    }
+}
+
+impl Leases for Memory {
+    fn groups(&self) -> u16 {
+        1
+    }
+
+    fn group_of(&self, _: ShardId) -> u16 {
+        0
+    }
+
+    fn beat(&self, _: u16, member: &Member, ttl: u64, known: Option<u64>) -> Pending<Result<Beat, Error>> {
+        Pending::Ready(Ok(unpoisoned(&self.registry).beat(member, ttl, known, self.now())))
+    }
+
+    fn take(&self, _: u16, by: &Member, claims: &[Claim]) -> Pending<Result<Vec<Claimed>, Error>> {
+        let taken = unpoisoned(&self.registry).take(&by.node, by.incarnation, claims, self.now());
+        Pending::Ready(Ok(taken))
+    }
+
+    fn release(&self, _: u16, shards: &[(ShardId, Fence)]) -> Pending<Result<(), Error>> {
+        unpoisoned(&self.registry).release(shards);
+        Pending::Ready(Ok(()))
+    }
+
+    fn leave(&self, _: u16, member: &Member) -> Pending<Result<(), Error>> {
+        unpoisoned(&self.registry).leave(&member.node, member.incarnation);
+        Pending::Ready(Ok(()))
+    }
+
+    fn secret(&self, fresh: [u8; 32]) -> Pending<Result<[u8; 32], Error>> {
+        Pending::Ready(Ok(*self.secret.get_or_init(|| fresh)))
+    }
+
+    /// Memory loses nothing but itself.
+    fn restore(&self, _: u16, _: &[(ShardId, Fence)]) -> Pending<Result<(), Error>> {
         Pending::Ready(Ok(()))
     }
 }

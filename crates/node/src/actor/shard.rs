@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
-use store::{Loaded, Pending, ShardId};
+use store::{Claim, Fence, Loaded, Member, Pending, ShardId};
 
 /// The users of the shards that this node owns.
 #[derive(Default)]
@@ -319,8 +319,14 @@ impl Shell {
 
     /// Becomes the owner of every shard and learns when its users act by themselves.
     pub(crate) async fn take_shards(self: &Rc<Self>) -> Result<(), store::Error> {
+        let Fence { node, incarnation, .. } = self.fence.clone();
+        let me = Member { node, incarnation, link: "".into(), sip: "".into(), draining: false, users: 0 };
+        let leases = self.store.leases();
+        leases.beat(0, &me, u64::MAX / 2, None).wait().await?;
+        let claims: Vec<Claim> =
+            ShardId::all().map(|shard| Claim { shard, gone: None, held: None }).collect();
+        leases.take(0, &me, &claims).wait().await?;
         for shard in ShardId::all() {
-            self.store.take(shard, &self.fence).wait().await?;
             let deadlines = self.store.deadlines(shard).wait().await?;
             self.shards.deadlines.borrow_mut().extend(deadlines);
         }
