@@ -14,3 +14,4 @@ mod scene;
 mod services;
 mod session;
 mod standalone;
+mod testbed;

@@ -1,15 +1,23 @@
 //! The testbed: starts what a test needs on free ports of 127.0.0.1 and ends what it started.
 
+pub mod cluster;
+pub mod hss;
 pub mod http;
 pub mod network;
 pub mod phone;
 pub mod process;
+pub mod redis_server;
 pub mod sipp;
+pub mod wire;
 
+pub use cluster::{Cluster, Settings};
+pub use hss::Hss;
 pub use network::Network;
-pub use phone::{Answer, Dialog, Phone, Text};
+pub use phone::{Answer, Dialog, Leg, Phone, Text};
 pub use process::{Lab, Process, free_port};
+pub use redis_server::{Redis, Sentinels};
 pub use sipp::Sipp;
+pub use wire::{Cut, Wire};
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,10 @@
 //! A telephone (and the P-CSCF before it) written as plain text over UDP, sharing no code with what it tests.
 
+mod call;
+mod entry;
 mod requests;
 
+pub use call::Leg;
 pub use requests::Sent;
 
 use base64::Engine;
@@ -17,6 +20,8 @@ use std::time::{Duration, Instant};
 pub struct Text {
     /// The whole message.
     pub all: String,
+    /// Who sent it.
+    pub from: SocketAddr,
 }
 
 impl Text {
@@ -91,7 +96,9 @@ pub struct Phone {
     socket: UdpSocket,
     /// Holds its port for TCP, where it refuses: large requests that try TCP first must not find somebody else there.
     _held: socket2::Socket,
-    server: SocketAddr,
+    /// Where requests go: one node of these after another, or always the first.
+    entries: Vec<SocketAddr>,
+    entry: usize,
     waiting: VecDeque<Text>,
     /// User name; identities are `NAME@DOMAIN` and `sip:NAME@DOMAIN`.
     pub name: String,
@@ -144,6 +151,15 @@ impl Phone {
     /// # Panics
     /// If no socket can be had.
     pub fn new(name: &str, server: SocketAddr) -> Self {
+        Self::among(name, &[server])
+    }
+
+    /// A telephone of `name` that sends each request to another of these nodes, and to yet another when none answers.
+    ///
+    /// # Panics
+    /// If no socket can be had, or `entries` is empty.
+    pub fn among(name: &str, entries: &[SocketAddr]) -> Self {
+        assert!(!entries.is_empty(), "a telephone needs somebody to talk to");
         let (socket, held) =
             (0..100).find_map(|_| sockets().ok()).expect("a port that is free for UDP and TCP");
         let port = socket.local_addr().map_or(0, |address| address.port());
@@ -152,7 +168,8 @@ impl Phone {
             name: name.to_owned(),
             socket,
             _held: held,
-            server,
+            entries: entries.to_vec(),
+            entry: 0,
             waiting: VecDeque::new(),
             cseq: 0,
             expires: 3600,
@@ -178,7 +195,7 @@ impl Phone {
 
     /// Sends octets as they are.
     pub fn send_raw(&self, octets: &[u8]) {
-        let _ = self.socket.send_to(octets, self.server);
+        let _ = self.socket.send_to(octets, self.entries[self.entry]);
     }
 
     /// The next message that `wanted` accepts, within `within`; others are kept.
@@ -194,8 +211,8 @@ impl Phone {
                 return None;
             }
             let _ = self.socket.set_read_timeout(Some(left));
-            let Ok((length, _)) = self.socket.recv_from(&mut buffer) else { continue };
-            let text = Text { all: String::from_utf8_lossy(&buffer[..length]).into_owned() };
+            let Ok((length, from)) = self.socket.recv_from(&mut buffer) else { continue };
+            let text = Text { all: String::from_utf8_lossy(&buffer[..length]).into_owned(), from };
             if wanted(&text) {
                 return Some(text);
             }
@@ -216,8 +233,14 @@ impl Phone {
     /// Sends a REGISTER with these further header lines and returns the final response.
     ///
     /// # Panics
-    /// If there is none within 5 s.
+    /// If there is none in time.
     pub fn register(&mut self, lines: &str) -> Text {
+        let sent = self.begin_to_register(lines);
+        self.exchange(&sent)
+    }
+
+    /// Writes a REGISTER with these further header lines, and sends nothing yet.
+    pub fn begin_to_register(&mut self, lines: &str) -> Sent {
         self.cseq += 1;
         let via = self.via();
         let (name, domain, port, cseq) = (&self.name, crate::DOMAIN, self.port(), self.cseq);
@@ -229,35 +252,28 @@ impl Phone {
              {lines}Content-Length: 0\r\n\r\n",
             self.call_id
         );
-        self.exchange(&text, cseq, "REGISTER")
+        Sent { call_id: self.call_id.clone(), method: "REGISTER".into(), cseq, text }
     }
 
-    fn exchange(&mut self, text: &str, cseq: u32, method: &str) -> Text {
-        let wanted = format!("{cseq} {method}");
-        for _ in 0..5 {
-            self.send_raw(text.as_bytes());
-            if let Some(response) = self
-                .wait(Duration::from_secs(1), |text| text.status() >= 200 && text.header("CSeq") == wanted)
-            {
-                return response;
-            }
-        }
-        panic!("no answer to:\n{text}");
-    }
-
-    fn contact_line(&self, expires: u32) -> String {
+    /// The Contact line of a REGISTER.
+    pub fn contact_line(&self, expires: u32) -> String {
         format!("Contact: <{}>;expires={expires}\r\n", self.contact())
     }
 
     /// An unprotected initial REGISTER; the response.
     pub fn register_unprotected(&mut self) -> Text {
+        let lines = self.unprotected();
+        self.register(&lines)
+    }
+
+    /// What an unprotected initial REGISTER says further.
+    pub fn unprotected(&self) -> String {
         let line = format!(
             "Authorization: Digest username=\"{}\", realm=\"{domain}\", nonce=\"\", uri=\"sip:{domain}\", response=\"\", integrity-protected=\"no\"\r\n",
             self.impi(),
             domain = crate::DOMAIN
         );
-        let contact = self.contact_line(self.expires);
-        self.register(&format!("{contact}{line}"))
+        self.contact_line(self.expires) + &line
     }
 
     /// A protected REGISTER that answers no challenge of now: `former` is the challenge answered last; the response.
@@ -335,7 +351,8 @@ impl Phone {
              P-Asserted-Identity: <{asserted}>\r\nExpires: 600000\r\nAccept: application/reginfo+xml\r\n\
              Contact: <sip:watch@127.0.0.1:{port}>\r\nContent-Length: 0\r\n\r\n"
         );
-        (self.exchange(&text, 1, "SUBSCRIBE"), call_id, tag)
+        let sent = Sent { call_id: call_id.clone(), method: "SUBSCRIBE".into(), cseq: 1, text };
+        (self.exchange(&sent), call_id, tag)
     }
 
     /// The next NOTIFY of that dialog, answered with `status`.
@@ -359,7 +376,12 @@ impl Phone {
             let _ = write!(text, "{name}: {}\r\n", request.header(name));
         }
         text.push_str("Content-Length: 0\r\n\r\n");
-        self.send_raw(text.as_bytes());
+        self.send_back(request, &text);
+    }
+
+    /// Sends a response to whoever sent the request.
+    fn send_back(&self, request: &Text, text: &str) {
+        let _ = self.socket.send_to(text.as_bytes(), request.from);
     }
 }
 

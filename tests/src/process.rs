@@ -64,9 +64,18 @@ impl Process {
     /// If it cannot be started.
     pub fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary());
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.envs(environment.iter().copied());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
+        command.args(arguments).envs(environment.iter().copied());
+        Self::run(command)
+    }
+
+    /// Starts any program.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn run(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let program = command.get_program().to_owned();
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let output = Arc::new(Mutex::new(Vec::new()));
         let mut readers = Vec::new();
         for stream in [
@@ -120,10 +129,15 @@ impl Process {
         }
         let code = self.ends(within);
         if code.is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            self.kill();
         }
         code
+    }
+
+    /// Ends it at once (SIGKILL), and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Sends a signal by name.

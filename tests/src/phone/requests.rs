@@ -11,6 +11,8 @@ pub struct Sent {
     pub call_id: String,
     /// Method.
     pub method: String,
+    /// CSeq.
+    pub cseq: u32,
     /// The whole request.
     pub text: String,
 }
@@ -28,8 +30,10 @@ impl Phone {
              {lines}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        self.send_raw(text.as_bytes());
-        Sent { call_id, method: method.to_owned(), text }
+        let sent = Sent { call_id, method: method.to_owned(), cseq: 1, text };
+        self.turn();
+        self.send(&sent);
+        sent
     }
 
     /// The final response to it.
@@ -37,11 +41,8 @@ impl Phone {
     /// # Panics
     /// If none comes.
     pub fn outcome(&mut self, sent: &Sent) -> Text {
-        let cseq = format!("1 {}", sent.method);
-        let ours = |text: &Text| {
-            text.status() >= 200 && text.header("Call-ID") == sent.call_id && text.header("CSeq") == cseq
-        };
-        self.wait(Duration::from_secs(10), ours).unwrap_or_else(|| panic!("no answer to {sent:?}"))
+        self.wait(Duration::from_secs(10), |text| sent.is_answered_by(text))
+            .unwrap_or_else(|| panic!("no answer to {sent:?}"))
     }
 
     /// The next request of that method.
@@ -66,6 +67,6 @@ impl Phone {
             let _ = write!(text, "{name}: {}{tag}\r\n", request.header(name));
         }
         let _ = write!(text, "{lines}Content-Length: 0\r\n\r\n");
-        self.send_raw(text.as_bytes());
+        self.send_back(request, &text);
     }
 }
