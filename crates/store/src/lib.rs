@@ -8,11 +8,13 @@ mod memory;
 mod page;
 mod pending;
 mod record;
+mod settings;
 
 pub use memory::Memory;
 pub use page::{Filter, Listed, Page};
 pub use pending::Pending;
 pub use record::SCHEMA;
+pub use settings::{Durability, RedisSettings, Settings, open};
 
 pub use cluster::{Beat, Claim, Claimed, Fence, Member, ShardId};
 use scscf::{Impi, Impu, Timestamp, User};
@@ -107,6 +109,9 @@ pub enum Error {
     /// It does not answer; whether a write happened is unknown.
     #[error("the store is unavailable: {0}")]
     Unavailable(Box<str>),
+    /// It cannot be used as it was set up.
+    #[error("the store cannot be opened: {0}")]
+    Settings(Box<str>),
     /// The record cannot be read.
     #[error("the record is corrupt: {0}")]
     Corrupt(Box<str>),
