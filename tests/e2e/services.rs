@@ -649,8 +649,7 @@ async fn a_release_with_a_back_to_back_user_agent_in_the_way() {
     for call in [&mut made, &mut came] {
         assert!(matches!(ended(call).await, End::Released { reason: Some(_) }), "{:#?}", call.record());
     }
-    // BYEs cross; one that finds nobody any more may keep her until Timer F.
-    let gone = eventually(Duration::from_secs(40), || (lab.user("alice").0 == 404).then_some(()));
+    let gone = eventually(SOON, || (lab.user("alice").0 == 404).then_some(()));
     assert!(gone.is_some(), "{:#}", lab.user("alice").1);
     nothing_is_left(&lab, &["bob"]);
     assert_eq!([made.record().byes(), came.record().byes()], [1, 1]);

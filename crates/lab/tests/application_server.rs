@@ -4,9 +4,10 @@
 mod peer;
 
 use lab::{
-    as_::{AgentState, ApplicationServer, Behaviour, Config, Error, Listen, Mode, Timers},
+    as_::{AgentState, ApplicationServer, Config, Error, Listen, Mode, Timers},
     ue::{self, Answering, Dial, End, Standalone, State, Ue},
 };
+use peer::stage::{Stage, ack};
 use peer::{Peer, Speech, answer, body, cancel, cseq, header, headers, line, tag, uri};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
@@ -14,74 +15,6 @@ use tokio::{
     net::TcpStream,
     time::sleep,
 };
-
-/// An S-CSCF on both sides of the server: what it sends to it, and what comes back.
-struct Stage {
-    server: ApplicationServer,
-    at: SocketAddr,
-    scscf: Peer,
-    /// The next Route.
-    onward: Peer,
-}
-
-impl Stage {
-    async fn with(behaviour: impl Into<Behaviour>) -> Self {
-        let (scscf, onward) = (Peer::new().await, Peer::new().await);
-        let config = Config {
-            behaviour: behaviour.into(),
-            timers: Timers::fast(),
-            s_cscf: Some(scscf.address),
-            ..Config::new(Listen::udp("127.0.0.1:0".parse().unwrap()))
-        };
-        let server = ApplicationServer::start(config).await.unwrap();
-        let at = server.addresses()[0].address;
-        Self { server, at, scscf, onward }
-    }
-
-    /// What an S-CSCF sends to an application server.
-    fn request(&self, method: &str, uri: &str, further: &str, body: &str) -> String {
-        format!(
-            "{method} {uri} SIP/2.0\r\nVia: {}\r\nMax-Forwards: 68\r\nRoute: <sip:{};lr>, <sip:odi1@{};lr;orig>\r\n\
-             Record-Route: <sip:scscf@{};lr>\r\nFrom: \"A\" <sip:alice@x.example>;tag=a1\r\nTo: <{uri}>\r\nCall-ID: c1\r\nCSeq: 7 {method}\r\n\
-             Contact: <sip:alice@{}>\r\nP-Served-User: <sip:alice@x.example>;sescase=orig;regstate=reg\r\n\
-             P-Asserted-Identity: <sip:alice@x.example>\r\n{further}Content-Length: {}\r\n\r\n{body}",
-            self.scscf.via(method),
-            self.at,
-            self.onward.address,
-            self.scscf.address,
-            self.scscf.address,
-            body.len()
-        )
-    }
-
-    async fn invite(&self, further: &str) -> String {
-        let invite = self.request("INVITE", "sip:bob@x.example", further, "v=0\r\n");
-        self.scscf.send(&invite, self.at).await;
-        invite
-    }
-
-    /// What the server says to the S-CSCF, which begins so.
-    async fn hears(&self, start: &str) -> String {
-        self.scscf.until(start).await.0
-    }
-
-    fn contact(&self) -> String {
-        format!("Contact: <sip:bob@{}>\r\n", self.onward.address)
-    }
-}
-
-/// The ACK to a response, as its request's sender has it; `branch` is that of the INVITE unless given.
-fn ack(invite: &str, response: &str, target: &str, via: &str, routes: &str, body: &str) -> String {
-    format!(
-        "ACK {target} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 68\r\n{routes}From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} ACK\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        header(invite, "From"),
-        header(response, "To"),
-        header(invite, "Call-ID"),
-        cseq(invite),
-        body.len()
-    )
-}
 
 #[tokio::test]
 async fn a_proxy_lets_through_what_it_does_not_know() {
@@ -309,111 +242,6 @@ async fn it_answers_as_a_user_agent() {
     stage.scscf.send(&answer(&bye, "200 OK", "", ""), from).await;
     let mut call = stage.server.calls().pop().unwrap();
     assert_eq!(call.ended().await, Ok(AgentState::HungUp { status: 200 }));
-}
-
-#[tokio::test]
-async fn a_bridge_has_a_dialog_of_its_own_on_each_side() {
-    let stage = Stage::with(Mode::B2bua).await;
-    let invite = stage.invite("Supported: 100rel\r\nContent-Type: application/sdp\r\n").await;
-    let (there, from) = stage.onward.until("INVITE").await;
-    assert_eq!(line(&there), "INVITE sip:bob@x.example");
-    assert_ne!(header(&there, "Call-ID"), header(&invite, "Call-ID"));
-    assert!(header(&there, "From").starts_with("\"A\" <sip:alice@x.example>;tag="));
-    assert_ne!(tag(header(&there, "From")), "a1");
-    assert_eq!(headers(&there, "Route"), [format!("<sip:odi1@{};lr;orig>", stage.onward.address)]);
-    assert_eq!((headers(&there, "Record-Route").len(), header(&there, "Max-Forwards")), (0, "67"));
-    assert_eq!(header(&there, "Contact"), format!("<sip:{}>", stage.at));
-    assert_eq!((header(&there, "Supported"), body(&there)), ("100rel", "v=0\r\n"));
-    assert_eq!(header(&there, "P-Served-User"), "<sip:alice@x.example>;sescase=orig;regstate=reg");
-
-    let ringing = format!("Require: 100rel\r\nRSeq: 5\r\n{}", stage.contact());
-    stage.onward.send(&answer(&there, "180 Ringing", "b1", &ringing), from).await;
-    let ringing = stage.hears("SIP/2.0 180").await;
-    let here_tag = tag(header(&ringing, "To")).to_owned();
-    assert_eq!((header(&ringing, "RSeq"), header(&ringing, "Call-ID")), ("5", "c1"));
-    assert_ne!(here_tag, "b1");
-    let mine = Speech {
-        call_id: "c1".into(),
-        from: header(&invite, "From").to_owned(),
-        to: header(&ringing, "To").to_owned(),
-        target: format!("sip:{}", stage.at),
-        routes: String::new(),
-        cseq: 8,
-        body: String::new(),
-    };
-    stage.scscf.send(&mine.request("PRACK", &stage.scscf.via("p1"), "RAck: 5 7 INVITE\r\n"), stage.at).await;
-    let (prack, _) = stage.onward.until("PRACK").await;
-    assert_eq!(
-        header(&prack, "RAck"),
-        format!("5 {} INVITE", cseq(&there)),
-        "the CSeq is that of the other side"
-    );
-    assert_eq!(line(&prack), format!("PRACK sip:bob@{}", stage.onward.address));
-    stage.onward.send(&answer(&prack, "200 OK", "", ""), from).await;
-    stage.hears("SIP/2.0 200").await;
-
-    let ok = answer(&there, "200 OK", "b1", &stage.contact());
-    stage.onward.send(&ok, from).await;
-    let here = stage.hears("SIP/2.0 200").await;
-    assert_eq!(header(&here, "CSeq"), "7 INVITE");
-    assert_eq!(header(&here, "Record-Route"), format!("<sip:scscf@{};lr>", stage.scscf.address));
-    assert_eq!(tag(header(&here, "To")), here_tag);
-    let via = stage.scscf.via("ack");
-    stage.scscf.send(&ack(&invite, &here, &mine.target, &via, "", "late"), stage.at).await;
-    let (first, _) = stage.onward.until("ACK").await;
-    assert_eq!((cseq(&first), body(&first), tag(header(&first, "To"))), (cseq(&there), "late", "b1"));
-    stage.onward.send(&ok, from).await;
-    assert_eq!(stage.onward.until("ACK").await.0, first, "a 2xx that comes again is acknowledged again");
-    stage.onward.send(&ok.replace("tag=b1", "tag=b2"), from).await;
-    let (surplus, _) = stage.onward.until("BYE").await;
-    assert_eq!(tag(header(&surplus, "To")), "b2");
-    stage.onward.send(&answer(&surplus, "200 OK", "", ""), from).await;
-
-    // A re-INVITE from the far side, and BYE from the near one.
-    let theirs =
-        Speech { target: format!("sip:{}", stage.at), routes: String::new(), ..Speech::called(&there, "b1") };
-    stage.onward.send(&theirs.request("INVITE", &stage.onward.via("r1"), &stage.contact()), stage.at).await;
-    let (reinvite, back) = stage.scscf.until("INVITE").await;
-    assert_eq!((header(&reinvite, "Call-ID"), tag(header(&reinvite, "From"))), ("c1", here_tag.as_str()));
-    assert_eq!(header(&reinvite, "Route"), format!("<sip:scscf@{};lr>", stage.scscf.address));
-    stage.scscf.send(&answer(&reinvite, "200 OK", "", ""), back).await;
-    let (ok, _) = stage.onward.until("SIP/2.0 200").await;
-    let reack = Speech { cseq: theirs.cseq + 1, ..theirs.clone() };
-    assert_eq!(cseq(&ok), theirs.cseq);
-    stage.onward.send(&reack.request("ACK", &stage.onward.via("r2"), ""), stage.at).await;
-    let (ack, _) = stage.scscf.until("ACK").await;
-    assert_eq!(cseq(&ack), cseq(&reinvite));
-    let bye = Speech { cseq: 9, ..mine };
-    stage
-        .scscf
-        .send(&bye.request("BYE", &stage.scscf.via("b9"), "Reason: Q.850;cause=16\r\n"), stage.at)
-        .await;
-    let (bye, from) = stage.onward.until("BYE").await;
-    assert_eq!((header(&bye, "Reason"), cseq(&bye) > cseq(&prack)), ("Q.850;cause=16", true));
-    stage.onward.send(&answer(&bye, "200 OK", "", ""), from).await;
-    assert_eq!(cseq(&stage.hears("SIP/2.0 200").await), 9);
-}
-
-#[tokio::test]
-async fn a_bridge_passes_refusals_cancels_and_silence() {
-    let stage = Stage::with(Mode::B2bua).await;
-    let invite = stage.invite("").await;
-    let (there, from) = stage.onward.until("INVITE").await;
-    stage.onward.send(&answer(&there, "183 Session Progress", "b1", ""), from).await;
-    stage.hears("SIP/2.0 183").await;
-    stage.scscf.send(&cancel(&invite, ""), stage.at).await;
-    let (cancel, _) = stage.onward.until("CANCEL").await;
-    stage.onward.send(&answer(&cancel, "200 OK", "b1", ""), from).await;
-    stage.onward.send(&answer(&there, "487 Request Terminated", "b1", ""), from).await;
-    stage.hears("SIP/2.0 487").await;
-    let message = stage.request("MESSAGE", "sip:bob@x.example", "", "hello");
-    stage.scscf.send(&message, stage.at).await;
-    let (there, from) = stage.onward.until("MESSAGE").await;
-    stage.onward.send(&answer(&there, "404 Not Found", "b1", "X-Why: 1\r\n"), from).await;
-    assert_eq!(header(&stage.hears("SIP/2.0 404").await, "X-Why"), "1");
-    let silent = stage.request("INVITE", "sip:bob@x.example", "", "").replace("bKINVITE", "bKi2");
-    stage.scscf.send(&silent, stage.at).await;
-    stage.hears("SIP/2.0 408").await;
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ const OWN: [&str; 11] = [
     "Content-Length",
     "RAck",
 ];
+/// Tag of a side whose bridge has ended.
+const ENDED: &str = "ended";
 /// How many CSeqs of a side are remembered.
 const NUMBERS: usize = 64;
 /// How many ACKs of a bridge are remembered.
@@ -189,7 +191,9 @@ impl Server {
         branch: &str,
         response: &Text,
     ) {
-        let Some(both) = self.bridges.get_mut(&bridge) else { return };
+        let Some(both) = self.bridges.get_mut(&bridge) else {
+            return self.unbridged(key, request, response);
+        };
         let (status, method) = (response.status(), request.method());
         let success = status / 100 == 2;
         let accepted = success && method == "INVITE";
@@ -239,6 +243,21 @@ impl Server {
         }
     }
 
+    /// The bridge has ended while a request was on its way: whoever sent it hears of that, and a BYE what was said to it
+    /// (RFC 3261 §15.1.2).
+    fn unbridged(&self, key: &Key, request: &Text, response: &Text) {
+        let status = response.status();
+        if status < 200 {
+            return;
+        }
+        if request.method() != "BYE" {
+            return self.say(key, &self.response(request, 487, ENDED));
+        }
+        let mut said = request.response(status, response.reason(), ENDED);
+        cross_over(response, &mut said);
+        self.say(key, &said);
+    }
+
     /// Another branch of a forked INVITE was answered as well: it is released, and nobody else hears of it.
     fn surplus(&self, bridge: u64, from: usize, response: &Text) {
         let Some(both) = self.bridges.get(&bridge) else { return };
@@ -253,8 +272,8 @@ impl Server {
     /// Nothing came of a request.
     fn bridge_failed(&mut self, bridge: u64, from: usize, key: &Key, request: &Text, status: u16) {
         self.under_way.remove(key);
-        let Some(both) = self.bridges.get(&bridge) else { return };
-        let said = self.response(request, status, &both.sides[from].tag);
+        let tag = self.bridges.get(&bridge).map_or(ENDED, |both| &both.sides[from].tag);
+        let said = self.response(request, status, tag);
         self.say(key, &said);
         if request.tag("To").is_empty() || request.method() == "BYE" {
             self.end_bridge(bridge);

@@ -1,6 +1,8 @@
 //! A peer that says what it is told to, in plain text over UDP; it shares no code with what it tests.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub(crate) mod stage;
+
 use std::{net::SocketAddr, time::Duration};
 use tokio::{net::UdpSocket, time::timeout};
 
