@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Cluster(Cluster),
     /// Move a node's shards away, so that it can be stopped.
     Drain(Drain),
+    /// Ask a node, or the lab HSS, whether it serves.
+    Ready(Ready),
     /// Print a completion script, as `source <(rollcall completions bash)`.
     Completions {
         /// For which shell.
@@ -250,6 +252,17 @@ pub(crate) struct Drain {
     pub(crate) api: Api,
 }
 
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Ends with 0 only if it serves; otherwise what is missing is on stderr. Containers use it to see whether they are well.")]
+pub(crate) struct Ready {
+    /// Ask again until it serves, that many seconds at most
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub(crate) wait: u64,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
 /// Prints the completion script.
 pub(crate) fn complete(shell: Shell) {
     clap_complete::generate(shell, &mut Cli::command(), "rollcall", &mut std::io::stdout());
@@ -364,6 +377,7 @@ mod tests {
             "rollcall deregister a@b --reason stolen",
             "rollcall cluster --json",
             "rollcall drain n1",
+            "rollcall ready --wait 10 --api http://127.0.0.1:8081",
             "rollcall completions zsh",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split_whitespace()) {

@@ -10,6 +10,7 @@ mod load;
 mod log;
 mod node_command;
 mod port;
+mod ready;
 mod show;
 mod signals;
 mod stream;
@@ -54,6 +55,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Deregister(args) => wish::deregister(&args),
         Command::Cluster(args) => show::cluster(&args),
         Command::Drain(args) => wish::drain(&args),
+        Command::Ready(args) => ready::run(&args),
         Command::Completions { shell } => {
             cli::complete(shell);
             Ok(())

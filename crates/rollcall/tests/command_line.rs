@@ -54,6 +54,7 @@ fn help_names_every_command_and_ends_with_0() {
         "deregister",
         "cluster",
         "drain",
+        "ready",
     ] {
         assert!(shown.contains(&format!("\n  {command} ")), "{command}: {shown}");
         let help = run(&[command, "--help"]);
@@ -96,6 +97,7 @@ fn without_a_node_the_client_says_where_it_looked() {
         &["reauthenticate", ALICE, "--wait"],
         &["deregister", ALICE, "--reason", "x"],
         &["drain", "n1"],
+        &["ready"],
     ] {
         let line = refused(&rollcall(arguments).env("ROLLCALL_API", &api).output().unwrap());
         assert!(line.contains(&api) && line.contains("--api"), "{arguments:?}: {line}");
@@ -137,6 +139,22 @@ fn a_refusal_is_repeated_with_its_reason() {
     let api = format!("http://{}", saying("200 OK", "text/html", "<p>hello"));
     let line = refused(&rollcall(&["users", "--api", &api]).output().unwrap());
     assert!(line.contains("does not answer as a node"), "{line}");
+}
+
+#[test]
+fn ready_is_who_says_so_and_the_others_are_asked_again_if_told_to_wait() {
+    let missing = r#"{"status":503,"detail":"no HSS"}"#;
+    let api = format!("http://{}", saying("503 Service Unavailable", "application/problem+json", missing));
+    let line = refused(&run(&["ready", "--api", &api]));
+    assert!(line.contains("no HSS (503)"), "{line}");
+    let begun = Instant::now();
+    refused(&run(&["ready", "--api", &api, "--wait", "1"]));
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    let api = format!("http://{}", saying("200 OK", "text/plain", "ready\n"));
+    let begun = Instant::now();
+    let ready = run(&["ready", "--api", &api, "--wait", "60"]);
+    assert_eq!(ready.status.code(), Some(0), "{}", text(&ready.stderr));
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -287,6 +305,7 @@ fn the_lab_from_registration_to_reauthentication_and_its_end() {
     for told in [&*lab.sip, &*lab.api, "alice", "user001000", "rollcall-lab-key", "--wait"] {
         assert!(lab.banner.contains(told), "{told}: {}", lab.banner);
     }
+    assert_eq!(lab.client(&["ready"]).status.code(), Some(0));
     let nobody = lab.client(&["reauthenticate", ALICE, "--wait"]);
     assert_eq!(nobody.status.code(), Some(1), "{}", text(&nobody.stdout));
     assert!(lab.ue("register", &[]).status().unwrap().success());

@@ -24,6 +24,7 @@ pub(super) fn server(listener: TcpListener, hss: Arc<Hss>) -> io::Result<Server>
             .app_data(web::Data::new(Arc::clone(&hss)))
             .app_data(web::PayloadConfig::new(4 << 20))
             .route("/healthz", web::get().to(async || HttpResponse::Ok().body("ok\n")))
+            .route("/readyz", web::get().to(async || HttpResponse::Ok().body("ready\n")))
             .route("/subscribers", web::get().to(list))
             .route("/subscribers/{impi}", web::get().to(show))
             .route("/subscribers/{impi}", web::put().to(provision))

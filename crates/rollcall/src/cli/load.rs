@@ -95,7 +95,7 @@ pub(crate) struct CallHabits {
 #[derive(Args, Debug)]
 pub(crate) struct LoadPlan {
     /// Where SIP is sent
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5060")]
+    #[arg(long, env = "ROLLCALL_PROXY", value_name = "HOST:PORT", default_value = "127.0.0.1:5060")]
     pub(crate) proxy: String,
     /// Home domain
     #[arg(long, default_value = provisioning::DOMAIN)]

@@ -226,7 +226,7 @@ pub(crate) struct UeWho {
     #[arg(long, value_parser = impi)]
     pub(crate) impi: String,
     /// Where SIP is sent
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5060")]
+    #[arg(long, env = "ROLLCALL_PROXY", value_name = "HOST:PORT", default_value = "127.0.0.1:5060")]
     pub(crate) proxy: String,
     /// udp or tcp
     #[arg(long, default_value = "udp", value_parser = Transport::from_str)]
