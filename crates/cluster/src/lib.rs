@@ -3,11 +3,13 @@
 mod fence;
 mod member;
 mod ownership;
+mod placement;
 mod registry;
 mod shard;
 
 pub use fence::{Fence, FenceError};
 pub use member::{Beat, Claim, Claimed, Member};
-pub use ownership::{Input, Output, Timing, Whose};
+pub use ownership::{Input, Output, Ownership, Timing, Whose};
+pub use placement::place;
 pub use registry::Registry;
 pub use shard::ShardId;

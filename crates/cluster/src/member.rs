@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Member {
     /// Its name, different on every node.
     pub node: Box<str>,
-    /// Differs between two runs of one node.
+    /// Rises from one run of a node to the next: say, the time it started.
     pub incarnation: u64,
     /// `ADDRESS:PORT` where it takes links of other nodes; empty if it takes none.
     #[serde(default)]
@@ -41,7 +41,7 @@ pub struct Beat {
     /// The last owner of every shard that ever had one, in order; `None` if the asker knows this version. An owner without
     /// node name has released its shard.
     pub owners: Option<Vec<(ShardId, Fence)>>,
-    /// Every node whose lease stands, the asker included, by name.
+    /// Every node whose lease stands by name: the asker too, or the later run of its node that keeps it from renewing.
     pub members: Vec<Member>,
 }
 
@@ -53,7 +53,7 @@ pub struct Claim {
     /// The owner that the claimant knows to be gone for good: its process ended. It may be replaced before its lease lapses,
     /// which is safe because it cannot save any more once replaced.
     pub gone: Option<Fence>,
-    /// What the claimant held when the store lost its memory of it.
+    /// What the claimant held when the store lost its memory of it. It counts for one lease's time after the failure.
     pub held: Option<Fence>,
 }
 

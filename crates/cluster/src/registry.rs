@@ -3,6 +3,7 @@
 //! A node holds one lease in each group and owns shards through it. A shard may be taken when nobody owns it, when the lease of
 //! its owner has lapsed or belongs to a later run of that node, or when its owner's process is known to be gone. After the store
 //! came back from a failure, which may have cost it the last changes, only whoever held a shard may take it for one lease's time.
+//! Of two runs of one node the later has the lease.
 
 use crate::member::{Beat, Claim, Claimed, Member};
 use crate::{Fence, ShardId};
@@ -27,10 +28,13 @@ struct Lease {
 
 impl Registry {
     /// Renews the lease of `member` for `ttl` and tells what is known; owners only if they changed since version `known` of
-    /// this run.
+    /// this run. While the lease of a later run of that node stands, nothing is renewed, and the answer shows that run.
     pub fn beat(&mut self, member: &Member, ttl: u64, known: Option<u64>, now: u64) -> Beat {
         self.leases.retain(|_, lease| lease.until > now);
-        self.leases.insert(member.node.clone(), Lease { member: member.clone(), until: now + ttl });
+        let is_later = |lease: &Lease| lease.member.incarnation > member.incarnation;
+        if !self.leases.get(&member.node).is_some_and(is_later) {
+            self.leases.insert(member.node.clone(), Lease { member: member.clone(), until: now + ttl });
+        }
         let owners = (known != Some(self.version)).then(|| self.owners());
         Beat {
             run: self.run.to_string().into(),
@@ -53,8 +57,7 @@ impl Registry {
         let may = match owner {
             Some(owner) if is_mine(owner) => return Ok(owner.clone()),
             _ if !self.is_live(node, incarnation, now) => false,
-            _ if held.is_some() => true,
-            _ if now < self.grace => false,
+            _ if now < self.grace => held.is_some(),
             None => true,
             Some(owner) => {
                 !self.is_live(&owner.node, owner.incarnation, now) || claim.gone.as_ref() == Some(owner)
@@ -163,6 +166,30 @@ mod tests {
         registry.beat(&member("a", 2), TTL, None, 100);
         let fence = registry.take("a", 2, &[claim(7)], 100).remove(0).unwrap();
         assert_eq!((fence.epoch, fence.incarnation), (2, 2));
+    }
+
+    #[test]
+    fn an_earlier_run_of_a_node_hears_of_the_later_and_renews_nothing() {
+        let mut registry = Registry::default();
+        registry.beat(&member("a", 2), TTL, None, 0);
+        let beat = registry.beat(&member("a", 1), TTL, None, 1_999);
+        assert_eq!(beat.members, [member("a", 2)]);
+        assert!(take(&mut registry, "a", claim(7), 1_999).is_err());
+        assert_eq!(registry.beat(&member("a", 1), TTL, None, 2_000).members, [member("a", 1)]);
+    }
+
+    #[test]
+    fn what_was_held_before_a_failure_counts_only_right_after_it() {
+        let mut registry = Registry::default();
+        registry.restarted(TTL, 10_000);
+        registry.beat(&member("b", 1), TTL, None, 12_000);
+        let owner = take(&mut registry, "b", claim(7), 12_000).unwrap();
+        registry.beat(&member("a", 1), TTL, None, 12_100);
+        let held = Fence { epoch: 9, node: "a".into(), incarnation: 1 };
+        assert_eq!(
+            take(&mut registry, "a", Claim { held: Some(held), ..claim(7) }, 12_100),
+            Err(Some(owner))
+        );
     }
 
     #[test]
