@@ -53,7 +53,8 @@ pub struct Claim {
     /// The owner that the claimant knows to be gone for good: its process ended. It may be replaced before its lease lapses,
     /// which is safe because it cannot save any more once replaced.
     pub gone: Option<Fence>,
-    /// What the claimant held when the store lost its memory of it. It counts for one lease's time after the failure.
+    /// What the claimant held when the store lost its memory of it. It counts for one lease's time after the
+    /// failure, and later such a claim is refused.
     pub held: Option<Fence>,
 }
 

@@ -58,6 +58,8 @@ impl Registry {
             Some(owner) if is_mine(owner) => return Ok(owner.clone()),
             _ if !self.is_live(node, incarnation, now) => false,
             _ if now < self.grace => held.is_some(),
+            // Others may have had it since the failure.
+            _ if claim.held.is_some() => false,
             None => true,
             Some(owner) => {
                 !self.is_live(&owner.node, owner.incarnation, now) || claim.gone.as_ref() == Some(owner)
@@ -185,11 +187,12 @@ mod tests {
         registry.beat(&member("b", 1), TTL, None, 12_000);
         let owner = take(&mut registry, "b", claim(7), 12_000).unwrap();
         registry.beat(&member("a", 1), TTL, None, 12_100);
-        let held = Fence { epoch: 9, node: "a".into(), incarnation: 1 };
-        assert_eq!(
-            take(&mut registry, "a", Claim { held: Some(held), ..claim(7) }, 12_100),
-            Err(Some(owner))
-        );
+        let held = Some(Fence { epoch: 9, node: "a".into(), incarnation: 1 });
+        let late = Claim { held, ..claim(7) };
+        assert_eq!(take(&mut registry, "a", late.clone(), 12_100), Err(Some(owner.clone())));
+        registry.release(&[(claim(7).shard, owner)]);
+        assert_eq!(take(&mut registry, "a", late, 12_200), Err(None));
+        assert!(take(&mut registry, "a", claim(7), 12_200).is_ok());
     }
 
     #[test]

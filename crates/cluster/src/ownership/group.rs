@@ -134,7 +134,6 @@ impl Group {
             return;
         }
         self.next_beat = last + if self.again { HASTE } else { node.timing.beat };
-        let has_lapsed = self.leased.is_none_or(|leased| leased + node.timing.ttl <= node.now);
         self.run = Some(beat.run);
         self.known = Some(beat.version);
         self.members = beat.members;
@@ -142,7 +141,7 @@ impl Group {
         if let Some(owners) = beat.owners {
             self.read(owners, sent);
         }
-        self.compare(sent, is_new_run, has_lapsed, node, out);
+        self.compare(sent, is_new_run, node, out);
         // Not before the table was looked at: until then nothing of it is served under the new lease.
         self.leased = Some(sent);
         self.until = (sent + node.timing.ttl).saturating_sub(node.timing.margin);

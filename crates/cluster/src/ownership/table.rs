@@ -78,11 +78,11 @@ impl Slot {
 
     pub(super) fn refused(&mut self, shard: ShardId, owner: Option<Fence>, out: &mut Vec<Output>) {
         self.is_refused = true;
-        if let Some(owner) = owner {
-            self.owner = Some(owner);
-            if matches!(self.hold, Hold::Lost(_)) {
-                self.end(shard, out);
-            }
+        if owner.is_some() {
+            self.owner = owner;
+        }
+        if matches!(self.hold, Hold::Lost(_)) {
+            self.end(shard, out);
         }
     }
 
@@ -97,16 +97,8 @@ impl Slot {
     }
 
     /// What becomes of a shard whose users are here, but whose owner in the table is not who we think we are.
-    fn missed(
-        &self,
-        fence: &Fence,
-        sent: u64,
-        is_new_run: bool,
-        has_lapsed: bool,
-        node: &Node<'_>,
-    ) -> Missed {
+    fn missed(&self, fence: &Fence, sent: u64, is_new_run: bool, node: &Node<'_>) -> Missed {
         let Some(owner) = &self.owner else {
-            // The store has forgotten everything, so nobody had it since.
             return if sent < self.since && !is_new_run { Missed::Stale } else { Missed::Lost };
         };
         if node.me.holds(owner) {
@@ -115,15 +107,14 @@ impl Slot {
         if sent < self.since && owner.epoch <= fence.epoch {
             return if is_new_run { Missed::Lost } else { Missed::Stale };
         }
-        let is_later = !owner.node.is_empty() && owner.epoch >= fence.epoch;
-        if is_later || owner.epoch > fence.epoch || has_lapsed { Missed::Others } else { Missed::Lost }
+        if owner.epoch >= fence.epoch { Missed::Others } else { Missed::Lost }
     }
 }
 
 enum Missed {
     /// The table is older than our right.
     Stale,
-    /// The store has lost its memory of it.
+    /// The store has lost its memory of it. It knows whether others can have had it since.
     Lost,
     /// It is, or was in between, another's.
     Others,
@@ -144,14 +135,7 @@ impl Group {
     }
 
     /// What the table means for the shards that are here.
-    pub(super) fn compare(
-        &mut self,
-        sent: u64,
-        is_new_run: bool,
-        has_lapsed: bool,
-        node: &Node<'_>,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn compare(&mut self, sent: u64, is_new_run: bool, node: &Node<'_>, out: &mut Vec<Output>) {
         let mut restored = Vec::new();
         for (shard, slot) in self.shards.iter().zip(&mut self.slots) {
             slot.is_refused = false;
@@ -166,7 +150,7 @@ impl Group {
                         slot.hold = Hold::Mine(fence);
                         continue;
                     }
-                    match slot.missed(&fence, sent, is_new_run, has_lapsed, node) {
+                    match slot.missed(&fence, sent, is_new_run, node) {
                         Missed::Stale => {}
                         Missed::Lost => slot.hold = Hold::Lost(fence),
                         Missed::Others => slot.end(*shard, out),
