@@ -10,17 +10,17 @@ use serde::Serialize;
 ///
 /// # Panics
 /// If the kind breaks the contract; the message says which promise.
-pub async fn check<S: Store>(fresh: impl Fn() -> S) {
-    reads_back_what_was_written(&fresh()).await;
-    writes_only_for_the_owner(&fresh()).await;
-    repeats_a_write_without_effect(&fresh()).await;
-    refuses_an_older_or_a_rival_version(&fresh()).await;
-    forgets_what_is_erased(&fresh()).await;
-    keeps_the_directory_with_the_records(&fresh()).await;
-    keeps_deadlines_by_shard(&fresh()).await;
-    lists_every_user_once(&fresh()).await;
-    filters_lists(&fresh()).await;
-    assert_eq!(fresh().ready().wait().await, Ok(()), "a store that works is ready");
+pub async fn check<S: Store>(fresh: impl AsyncFn() -> S) {
+    reads_back_what_was_written(&fresh().await).await;
+    writes_only_for_the_owner(&fresh().await).await;
+    repeats_a_write_without_effect(&fresh().await).await;
+    refuses_an_older_or_a_rival_version(&fresh().await).await;
+    forgets_what_is_erased(&fresh().await).await;
+    keeps_the_directory_with_the_records(&fresh().await).await;
+    keeps_deadlines_by_shard(&fresh().await).await;
+    lists_every_user_once(&fresh().await).await;
+    filters_lists(&fresh().await).await;
+    assert_eq!(fresh().await.ready().wait().await, Ok(()), "a store that works is ready");
 }
 
 /// A user with one binding until `expires_at` under `impus`; without any, one that owns nothing.

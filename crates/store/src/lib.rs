@@ -8,12 +8,14 @@ mod memory;
 mod page;
 mod pending;
 mod record;
+mod redis;
 mod settings;
 
 pub use memory::Memory;
 pub use page::{Filter, Listed, Page};
 pub use pending::Pending;
 pub use record::SCHEMA;
+pub use redis::Redis;
 pub use settings::{Durability, RedisSettings, Settings, open};
 
 pub use cluster::{Beat, Claim, Claimed, Fence, Member, ShardId};

@@ -1,6 +1,6 @@
 //! Which kind of store a node uses.
 
-use crate::{Error, Memory, Store};
+use crate::{Error, Memory, Redis, Store};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>, Error> {
     match settings {
         Settings::Memory => Ok(Arc::new(Memory::new())),
         Settings::Embedded(_) => Err(Error::Settings("this release has no embedded store".into())),
-        Settings::Redis(_) => Err(Error::Settings("this release has no Redis store".into())),
+        Settings::Redis(settings) => Ok(Arc::new(Redis::open(settings).await?)),
     }
 }
 

@@ -1,0 +1,129 @@
+//! What was written lately, so that a Redis that lost it can be told again.
+//!
+//! **Invariant: for each user there is the last change that Redis acknowledged to this process, as long as this process owns the
+//! shard without a break.** What Redis has of such a user after a failure is an earlier state of the same history.
+
+use super::change::{Change, What};
+use cluster::{Fence, ShardId};
+use scscf::{Impi, Impu};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// So long a change is kept.
+const KEPT: Duration = Duration::from_secs(10);
+/// So many octets are kept at most, those of the last changes.
+const OCTETS: usize = 64 << 20;
+
+/// The last changes of one group.
+#[derive(Default)]
+pub(super) struct Ring {
+    shards: BTreeMap<ShardId, BTreeMap<Impi, Entry>>,
+    /// When which change was made; those that were overtaken meanwhile are passed over.
+    order: VecDeque<(Instant, u64, ShardId, Impi)>,
+    octets: usize,
+    last: u64,
+}
+
+/// The last change of a user.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) change: Arc<Change>,
+    pub(super) fence: Arc<Fence>,
+    /// The last version that an erasure ended.
+    pub(super) erased: Option<u64>,
+    number: u64,
+}
+
+impl Ring {
+    /// Redis acknowledged `change`; an erasure says which version it ended, if there was a record.
+    pub(super) fn note(
+        &mut self,
+        change: &Arc<Change>,
+        fence: &Arc<Fence>,
+        erased: Option<u64>,
+        now: Instant,
+    ) {
+        self.last += 1;
+        let shard = self.shards.entry(change.shard).or_default();
+        let before = shard.get(&change.impi);
+        let ended = match (&change.what, before) {
+            (What::Save { .. }, before) => before.and_then(|before| before.erased),
+            (What::Erase, Some(before)) => erased.max(before.version()).max(before.erased),
+            // Whatever it was: Redis had it no more when it was asked a second time.
+            (What::Erase, None) => erased.or(Some(u64::MAX)),
+        };
+        self.octets += change.size();
+        self.octets -= before.map_or(0, |before| before.change.size());
+        let entry =
+            Entry { change: Arc::clone(change), fence: Arc::clone(fence), erased: ended, number: self.last };
+        shard.insert(change.impi.clone(), entry);
+        self.order.push_back((now, self.last, change.shard, change.impi.clone()));
+        self.shed(now);
+    }
+
+    fn shed(&mut self, now: Instant) {
+        while let Some((at, ..)) = self.order.front()
+            && (now.duration_since(*at) > KEPT || self.octets > OCTETS)
+            && let Some((_, number, shard, impi)) = self.order.pop_front()
+        {
+            let Some(users) = self.shards.get_mut(&shard) else { continue };
+            if users.get(&impi).is_some_and(|entry| entry.number == number)
+                && let Some(entry) = users.remove(&impi)
+            {
+                self.octets -= entry.change.size();
+            }
+            if users.is_empty() {
+                self.shards.remove(&shard);
+            }
+        }
+    }
+
+    /// The changes of a shard that were made under another fence than `fence`.
+    pub(super) fn before(&mut self, shard: ShardId, fence: &Fence, now: Instant) -> Vec<Entry> {
+        self.shed(now);
+        let users = self.shards.get(&shard).into_iter().flat_map(BTreeMap::values);
+        users.filter(|entry| *entry.fence != *fence).cloned().collect()
+    }
+
+    /// Redis has `entry`, or something later, under `fence`.
+    pub(super) fn restored(&mut self, entry: &Entry, fence: &Arc<Fence>) {
+        let users = self.shards.get_mut(&entry.change.shard);
+        if let Some(kept) = users.and_then(|users| users.get_mut(&entry.change.impi))
+            && kept.number == entry.number
+        {
+            kept.fence = Arc::clone(fence);
+        }
+    }
+
+    /// Somebody else owned the shard, or will: what this process wrote is no more the last word.
+    pub(super) fn forget(&mut self, shard: ShardId) {
+        if let Some(users) = self.shards.remove(&shard) {
+            self.octets -= users.values().map(|entry| entry.change.size()).sum::<usize>();
+        }
+    }
+
+    /// Forgets a shard unless its last changes were made under `fence`.
+    pub(super) fn owned(&mut self, shard: ShardId, fence: &Fence) {
+        let users = self.shards.get(&shard).into_iter().flat_map(BTreeMap::values);
+        if users.into_iter().any(|entry| *entry.fence != *fence) {
+            self.forget(shard);
+        }
+    }
+
+    /// Who was lately saved under which public identities.
+    pub(super) fn identities(&self) -> impl Iterator<Item = (&Impi, &[Impu])> {
+        let entries = self.shards.values().flat_map(BTreeMap::iter);
+        entries.map(|(impi, entry)| (impi, entry.change.impus()))
+    }
+}
+
+impl Entry {
+    fn version(&self) -> Option<u64> {
+        match &self.change.what {
+            What::Save { version, .. } => Some(*version),
+            What::Erase => None,
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The one who writes to a group: changes that wait together travel together, and wait together for a replica.
+
+use super::change::{Change, Terms};
+use super::connect::load_library;
+use super::fail::{self, Connection};
+use super::line::{Line, PATIENCE, Use};
+use super::ring::{Entry, Ring};
+use super::schema;
+use crate::{Durability, Error, Fence, ShardId};
+use redis::{Cmd, Pipeline, RedisError, Value, cmd};
+use scscf::{Impi, Impu};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// What is to be written, and to whom the answer goes.
+pub(super) enum Job {
+    Change {
+        change: Arc<Change>,
+        fence: Arc<Fence>,
+        terms: Terms,
+        done: oneshot::Sender<Result<Done, Error>>,
+    },
+    Directory {
+        enter: Vec<Entrant>,
+        quit: Vec<Entrant>,
+        done: oneshot::Sender<Result<Done, Error>>,
+    },
+    Pulse {
+        done: oneshot::Sender<Result<Done, Error>>,
+    },
+    Restore {
+        shards: Vec<(ShardId, Arc<Fence>)>,
+        done: oneshot::Sender<Result<(), Error>>,
+    },
+}
+
+/// Somebody and a public identity of theirs.
+pub(super) type Entrant = (Impi, Impu);
+
+/// What came of a change.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// It is so now.
+    Written,
+    /// It was there, and is no more.
+    Erased(u64),
+    /// The shard has another owner.
+    Fenced,
+    /// There is a later version, or another write has this one.
+    Late,
+    /// Nothing yet: the record has other identities. Empty if there is none.
+    Other(Vec<u8>),
+}
+
+/// So many changes travel together at most.
+const TOGETHER: usize = 128;
+/// So long a replica may take to confirm.
+pub(super) const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
+/// So long Redis may take to answer everything that travels together. An answer that takes longer ends the connection: a fork for a
+/// snapshot or a rewrite of some gigabytes stays below, and callers hear of trouble while their clients still wait.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_millis(1_000);
+
+pub(super) struct Writer {
+    pub(super) number: u16,
+    pub(super) groups: u16,
+    pub(super) line: Line,
+    pub(super) durability: Durability,
+    pub(super) jobs: mpsc::Receiver<Job>,
+    pub(super) ring: Arc<Mutex<Ring>>,
+}
+
+/// The answers to commands that travelled together, and whether a replica has what they changed.
+struct Answers {
+    each: Vec<Result<Value, RedisError>>,
+    confirmed: bool,
+}
+
+impl Writer {
+    /// Writes until nobody wants anything written any more.
+    pub(super) async fn run(mut self) {
+        let mut waiting = Vec::with_capacity(TOGETHER);
+        while self.jobs.recv_many(&mut waiting, TOGETHER).await > 0 {
+            let mut together = Vec::with_capacity(waiting.len());
+            for job in waiting.drain(..) {
+                match job {
+                    Job::Restore { shards, done } => {
+                        self.carry_out(std::mem::take(&mut together)).await;
+                        // Whoever asked may have gone.
+                        let _ = done.send(self.restore(shards).await);
+                    }
+                    job => together.push(job),
+                }
+            }
+            self.carry_out(together).await;
+        }
+    }
+
+    async fn carry_out(&self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let answers = self.send(jobs.iter().flat_map(|job| self.calls(job)).collect()).await;
+        let mut answers = answers.map(|answers| (answers.each.into_iter(), answers.confirmed));
+        let now = Instant::now();
+        for job in jobs {
+            let mut answer = || match &mut answers {
+                Err(error) => Err(error.clone()),
+                Ok((each, confirmed)) => done(each.next(), *confirmed),
+            };
+            let (answer, done) = match job {
+                Job::Change { change, fence, done, .. } => {
+                    let answer = answer();
+                    self.note(&change, &fence, &answer, now);
+                    (answer, done)
+                }
+                Job::Directory { enter, quit, done } => {
+                    let each: Vec<_> = enter.iter().chain(&quit).map(|_| answer()).collect();
+                    (each.into_iter().collect::<Result<Vec<_>, _>>().map(|_| Done::Written), done)
+                }
+                Job::Pulse { done } => (answer(), done),
+                Job::Restore { .. } => continue,
+            };
+            // Whoever asked may have gone.
+            let _ = done.send(answer);
+        }
+    }
+
+    fn note(&self, change: &Arc<Change>, fence: &Arc<Fence>, answer: &Result<Done, Error>, now: Instant) {
+        let erased = match answer {
+            Ok(Done::Written) => None,
+            Ok(Done::Erased(version)) => Some(*version),
+            Ok(Done::Fenced | Done::Late | Done::Other(_)) | Err(_) => return,
+        };
+        self.ring().note(change, fence, erased, now);
+    }
+
+    fn ring(&self) -> std::sync::MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_local(&self, impu: &Impu) -> bool {
+        schema::home(impu).number() % self.groups == self.number
+    }
+
+    fn calls(&self, job: &Job) -> Vec<Cmd> {
+        match job {
+            Job::Change { change, fence, terms, .. } => {
+                vec![change.call(&fence.to_string(), terms, |impu| self.is_local(impu))]
+            }
+            Job::Directory { enter, quit, .. } => {
+                let call = |(impi, impu): &Entrant, enters: usize| {
+                    let mut call = cmd("FCALL");
+                    call.arg(schema::function("directory")).arg(1).arg(schema::holders(impu));
+                    call.arg(impi.as_str()).arg(enters);
+                    call
+                };
+                let enter = enter.iter().map(|entrant| call(entrant, 1));
+                enter.chain(quit.iter().map(|entrant| call(entrant, 0))).collect()
+            }
+            Job::Pulse { .. } => vec![pulse()],
+            Job::Restore { .. } => Vec::new(),
+        }
+    }
+
+    /// Sends commands that may be sent twice, and does so if the connection breaks.
+    async fn send(&self, calls: Vec<Cmd>) -> Result<Answers, Error> {
+        let mut pipeline = Pipeline::with_capacity(calls.len() + 2);
+        pipeline.ignore_errors();
+        for call in calls {
+            pipeline.add_command(call);
+        }
+        if self.durability == Durability::Wait1 {
+            // WAIT looks at the last write of this connection: a repeated change writes nothing, so something else does.
+            pipeline.add_command(pulse());
+            pipeline.cmd("WAIT").arg(1).arg(CONFIRM_WITHIN.as_millis().to_string());
+        }
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let mut used = self.line.up().await?;
+            let answered = pipeline.query_async(&mut used.connection).await;
+            let late = Instant::now() >= until;
+            let each: Vec<Result<Value, RedisError>> = match answered {
+                Ok(each) => each,
+                Err(failure) => {
+                    self.line.broke(&used, &failure).await;
+                    if late || failure.is_timeout() {
+                        return Err(fail::error(&failure));
+                    }
+                    continue;
+                }
+            };
+            if !late && self.mended(&mut used, &each).await {
+                continue;
+            }
+            return Ok(self.confirmed(each));
+        }
+    }
+
+    /// Whether an answer says that all may succeed if it is sent again.
+    async fn mended(&self, used: &mut Use, each: &[Result<Value, RedisError>]) -> bool {
+        let failures = each.iter().filter_map(|answer| answer.as_ref().err());
+        for failure in failures {
+            match fail::connection(failure) {
+                Connection::Good => {}
+                Connection::Spent => {
+                    self.line.broke(used, failure).await;
+                    return true;
+                }
+                Connection::WithoutFunctions => return load_library(&mut used.connection).await.is_ok(),
+            }
+        }
+        false
+    }
+
+    fn confirmed(&self, mut each: Vec<Result<Value, RedisError>>) -> Answers {
+        let confirmed = match self.durability {
+            Durability::Async => true,
+            Durability::Wait1 => {
+                let replicas = each.pop();
+                each.pop();
+                matches!(replicas, Some(Ok(Value::Int(1..))))
+            }
+        };
+        Answers { each, confirmed }
+    }
+
+    /// Sends again what was written to these shards before they were owned so.
+    async fn restore(&self, shards: Vec<(ShardId, Arc<Fence>)>) -> Result<(), Error> {
+        let now = Instant::now();
+        let mut lately = Vec::new();
+        for (shard, fence) in shards {
+            let entries = self.ring().before(shard, &fence, now);
+            lately.extend(entries.into_iter().map(|entry| (entry, Arc::clone(&fence))));
+        }
+        let mut outcome = Ok(());
+        for some in lately.chunks(TOGETHER) {
+            let first = some
+                .iter()
+                .map(|(entry, fence)| (entry, fence, Terms { bound: entry.erased, ..Terms::default() }));
+            let others = self.restore_some(first.collect(), &mut outcome).await?;
+            let second = others.into_iter().filter_map(|(entry, fence, former)| {
+                match entry.change.replacing(&former, entry.erased) {
+                    Ok(terms) => Some((entry, fence, terms)),
+                    Err(error) => {
+                        outcome = Err(error);
+                        None
+                    }
+                }
+            });
+            let second = second.collect();
+            self.restore_some(second, &mut outcome).await?;
+        }
+        outcome
+    }
+
+    /// Answers those whose records have other identities.
+    async fn restore_some<'a>(
+        &self,
+        some: Vec<(&'a Entry, &'a Arc<Fence>, Terms)>,
+        outcome: &mut Result<(), Error>,
+    ) -> Result<Vec<(&'a Entry, &'a Arc<Fence>, Vec<u8>)>, Error> {
+        if some.is_empty() {
+            return Ok(Vec::new());
+        }
+        let calls = some.iter().map(|(entry, fence, terms)| {
+            entry.change.call(&fence.to_string(), terms, |impu| self.is_local(impu))
+        });
+        let Answers { each, confirmed } = self.send(calls.collect()).await?;
+        let mut others = Vec::new();
+        for ((entry, fence, _), answer) in some.into_iter().zip(each) {
+            match done(Some(answer), confirmed) {
+                Ok(Done::Written | Done::Erased(_) | Done::Late) => self.ring().restored(entry, fence),
+                Ok(Done::Other(former)) => others.push((entry, fence, former)),
+                Ok(Done::Fenced) => {
+                    self.ring().forget(entry.change.shard);
+                    *outcome = Err(Error::Fenced);
+                }
+                Err(error) => *outcome = Err(error),
+            }
+        }
+        Ok(others)
+    }
+}
+
+/// A write of no consequence.
+fn pulse() -> Cmd {
+    let mut pulse = cmd("SET");
+    pulse.arg(schema::PULSE).arg("").arg("PX").arg(60_000);
+    pulse
+}
+
+fn done(answer: Option<Result<Value, RedisError>>, confirmed: bool) -> Result<Done, Error> {
+    let answer = answer.ok_or_else(fail::unreadable)?.map_err(|failure| fail::error(&failure))?;
+    let unconfirmed = || {
+        let why = format!("no replica confirmed within {} ms", CONFIRM_WITHIN.as_millis());
+        Err(Error::Unavailable(why.into()))
+    };
+    match answer {
+        Value::Int(1) => Ok(Done::Fenced),
+        Value::Int(2) => Ok(Done::Late),
+        Value::BulkString(former) => Ok(Done::Other(former)),
+        Value::Int(0) | Value::Okay | Value::Array(_) if !confirmed => unconfirmed(),
+        Value::Int(0) | Value::Okay => Ok(Done::Written),
+        Value::Array(erased) => match &erased[..] {
+            [Value::BulkString(version)] => {
+                let version = std::str::from_utf8(version).ok().map(|hex| u64::from_str_radix(hex, 16));
+                version.and_then(Result::ok).map(Done::Erased).ok_or_else(fail::unreadable)
+            }
+            _ => Err(fail::unreadable()),
+        },
+        _ => Err(fail::unreadable()),
+    }
+}

@@ -1,0 +1,39 @@
+//! One suite, every kind.
+
+use crate::server::Server;
+use store::{Durability, Memory, Redis, RedisSettings, contract};
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    contract::check(async || Memory::new()).await;
+}
+
+#[tokio::test]
+async fn redis_keeps_the_contract() {
+    let Some(server) = Server::start(&[]) else { return };
+    contract::check(async || fresh(&[&server], Durability::Async).await).await;
+}
+
+#[tokio::test]
+async fn redis_with_a_replica_keeps_the_contract() {
+    let Some(server) = Server::start(&[]) else { return };
+    let replica = Server::replica_of(&server).unwrap();
+    replica.wait_until_linked().await;
+    contract::check(async || fresh(&[&server], Durability::Wait1).await).await;
+}
+
+#[tokio::test]
+async fn two_groups_of_redis_keep_the_contract() {
+    let Some(first) = Server::start(&[]) else { return };
+    let second = Server::start(&[]).unwrap();
+    contract::check(async || fresh(&[&first, &second], Durability::Async).await).await;
+}
+
+/// An empty store on these servers.
+async fn fresh(servers: &[&Server], durability: Durability) -> Redis {
+    for server in servers {
+        server.ask(&["FLUSHALL"]).await;
+    }
+    let urls = servers.iter().map(|server| server.url()).collect();
+    Redis::open(&RedisSettings { urls, durability }).await.unwrap()
+}

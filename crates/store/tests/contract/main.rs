@@ -1,0 +1,6 @@
+//! Every kind against the contract, and Redis through its failures.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod failures;
+mod kinds;
+mod server;

@@ -1,0 +1,155 @@
+//! Redis for a test: on a free port of the loopback, in a directory of its own, ended with the test.
+
+use redis::{FromRedisValue, cmd};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// One redis-server, or one redis-sentinel.
+pub(crate) struct Server {
+    program: &'static str,
+    arguments: Vec<String>,
+    pub(crate) port: u16,
+    directory: PathBuf,
+    child: Child,
+}
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+impl Server {
+    /// Starts one with an append-only file; `None`, said aloud, where redis-server is not installed.
+    ///
+    /// # Panics
+    /// If it does not start, or is missing where `ROLLCALL_E2E=required`.
+    pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
+        if !is_there("redis-server") {
+            return None;
+        }
+        let directory = directory();
+        let arguments: Vec<String> = ["--appendonly", "yes", "--save", "", "--repl-diskless-sync-delay", "0"]
+            .iter()
+            .chain(arguments)
+            .map(ToString::to_string)
+            .collect();
+        let port = free_port();
+        let child = spawn("redis-server", &arguments, port, &directory);
+        let server = Self { program: "redis-server", arguments, port, directory, child };
+        server.wait_until_it_answers();
+        Some(server)
+    }
+
+    /// Starts a replica of `primary`.
+    pub(crate) fn replica_of(primary: &Self) -> Option<Self> {
+        Self::start(&["--replicaof", &format!("127.0.0.1 {}", primary.port)])
+    }
+
+    /// Its URL, with its password if it has one.
+    pub(crate) fn url(&self) -> String {
+        let password = self.arguments.iter().skip_while(|argument| *argument != "--requirepass").nth(1);
+        let user = password.map_or_else(String::new, |password| format!(":{password}@"));
+        format!("redis://{user}127.0.0.1:{}/0", self.port)
+    }
+
+    /// Its URL without password.
+    pub(crate) fn plain_url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again where it was.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(self.program, &self.arguments, self.port, &self.directory);
+        self.wait_until_it_answers();
+    }
+
+    /// Sends it a command and panics if it is refused.
+    pub(crate) async fn ask(&self, words: &[&str]) -> redis::Value {
+        self.ask_for(words).await
+    }
+
+    /// As [`Self::ask`], for an answer of some type.
+    pub(crate) async fn ask_for<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut question = cmd(words[0]);
+        question.arg(&words[1..]);
+        question.query_async(&mut connection).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Waits until this replica follows its primary.
+    pub(crate) async fn wait_until_linked(&self) {
+        let until = Instant::now() + WITHIN;
+        loop {
+            let info: String = self.ask_for(&["INFO", "replication"]).await;
+            if info.contains("master_link_status:up") {
+                return;
+            }
+            assert!(Instant::now() < until, "the replica is not linked: {info}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn wait_until_it_answers(&self) {
+        let until = Instant::now() + WITHIN;
+        loop {
+            let client = redis::Client::open(self.url()).unwrap();
+            let answer = client.get_connection().and_then(|mut connection| cmd("PING").exec(&mut connection));
+            let Err(error) = answer else { return };
+            let log = std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+            assert!(Instant::now() < until, "{} does not answer: {error}\n{log}", self.program);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have been killed already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Whether a program is installed.
+fn is_there(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if found.is_ok() {
+        return true;
+    }
+    assert!(std::env::var("ROLLCALL_E2E").as_deref() != Ok("required"), "{program} is not installed");
+    println!("SKIPPED: {program} is not installed");
+    false
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn directory() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let name = format!("rollcall-redis-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let directory = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+fn spawn(program: &str, arguments: &[String], port: u16, directory: &PathBuf) -> Child {
+    Command::new(program)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
+        .arg(directory)
+        .args(["--logfile", "log", "--daemonize", "no"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
