@@ -1,6 +1,8 @@
 //! Who owns which shard, as a value. It does not know what it shards.
 
 mod fence;
+mod frame;
+pub mod link;
 mod member;
 mod ownership;
 mod placement;
@@ -8,6 +10,7 @@ mod registry;
 mod shard;
 
 pub use fence::{Fence, FenceError};
+pub use frame::{Frame, FrameError, Framer, MAX_WORD};
 pub use member::{Beat, Claim, Claimed, Member};
 pub use ownership::{Input, Output, Ownership, Timing, Whose};
 pub use placement::place;
