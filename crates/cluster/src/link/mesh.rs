@@ -65,6 +65,11 @@ impl Mesh {
         }
     }
 
+    /// The node itself.
+    pub fn me(&self) -> &Me {
+        &self.me
+    }
+
     /// Links are to be had to these, and to no others. Who is let go may go on talking to us as long as his connection lasts.
     pub fn keep(&mut self, members: &[Member], now: u64, out: &mut Out) {
         if self.leaving {

@@ -4,6 +4,7 @@ pub(crate) mod cx;
 pub(crate) mod duties;
 #[cfg(target_os = "linux")]
 pub(crate) mod icmp;
+pub(crate) mod link;
 pub(crate) mod loopback;
 pub(crate) mod next_hop;
 pub(crate) mod pipe;
