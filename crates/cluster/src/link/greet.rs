@@ -1,8 +1,9 @@
 //! A connection until it is in use: both sides say who they are, prove it, and agree on whether to go on.
 
 use super::hello::{Greeting, Hello, Role};
-use super::mesh::{Mesh, Over, attempt};
+use super::mesh::{Mesh, attempt};
 use super::peer::{Dial, Open, Peer};
+use super::runs::Over;
 use super::{ATTEMPT, Act, Broken, Conn, News, Out, Slot};
 use crate::Frame;
 

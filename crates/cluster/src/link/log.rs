@@ -128,9 +128,9 @@ mod tests {
         framer.trust();
         framer.push(octets);
         std::iter::from_fn(|| framer.next().unwrap())
-            .map(|frame| match frame {
-                Frame::Word { number, .. } => number,
-                other => panic!("{other:?}"),
+            .map(|frame| {
+                let Frame::Word { number, .. } = frame else { panic!("{frame:?}") };
+                number
             })
             .collect()
     }

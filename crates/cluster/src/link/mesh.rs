@@ -3,7 +3,8 @@
 use super::hello::Me;
 use super::log::{Full, Limits};
 use super::peer::{Dial, Due, Peer};
-use super::{ATTEMPT, Act, Broken, Conn, Counters, News, Out, REVIVE, STRANGERS, Slot};
+use super::runs::{Over, Runs};
+use super::{ATTEMPT, Act, Broken, Conn, Counters, News, Out, STRANGERS, Slot};
 use super::{greet::Stage, hello::Hello};
 use crate::{Frame, Framer, Member};
 use std::collections::BTreeMap;
@@ -13,32 +14,12 @@ use std::collections::BTreeMap;
 pub struct Mesh {
     pub(super) me: Me,
     limits: Limits,
-    /// The session of each slot, from slot 1; those that are over too.
-    pub(super) runs: Vec<Run>,
+    runs: Runs,
     pub(super) peers: BTreeMap<Slot, Peer>,
     pub(super) lines: BTreeMap<Conn, Line>,
     members: Vec<Member>,
     next: u64,
     pub(super) leaving: bool,
-}
-
-/// What a slot stands for.
-#[derive(Debug)]
-pub(super) struct Run {
-    node: Box<str>,
-    incarnation: u64,
-    over: Option<(u64, Over)>,
-}
-
-/// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Over {
-    /// The process ended.
-    Gone,
-    /// A later run of the node has proved itself.
-    Superseded,
-    /// One side gave it up.
-    Severed,
 }
 
 /// A connection.
@@ -56,7 +37,7 @@ impl Mesh {
         Self {
             me,
             limits,
-            runs: Vec::new(),
+            runs: Runs::default(),
             peers: BTreeMap::new(),
             lines: BTreeMap::new(),
             members: Vec::new(),
@@ -98,8 +79,7 @@ impl Mesh {
 
     /// Whose session a slot is or was.
     pub fn peer(&self, slot: Slot) -> Option<(&str, u64)> {
-        let run = self.runs.get(usize::from(slot.0).checked_sub(1)?)?;
-        Some((&run.node, run.incarnation))
+        self.runs.whose(slot)
     }
 
     /// Whether the other is connected.
@@ -293,28 +273,12 @@ impl Mesh {
     }
 
     fn due(&self, node: &str, incarnation: u64) -> Option<u64> {
-        if self.runs.len() >= usize::from(u16::MAX) {
-            return None;
-        }
-        match self.last_run(node, incarnation).and_then(|run| run.over) {
-            Some((_, Over::Superseded)) if self.peers.values().any(|peer| *peer.node == *node) => None,
-            Some((at, Over::Gone | Over::Superseded)) => Some(at + REVIVE),
-            Some((_, Over::Severed)) | None => Some(0),
-        }
-    }
-
-    fn last_run(&self, node: &str, incarnation: u64) -> Option<&Run> {
-        self.runs.iter().rev().find(|run| run.incarnation == incarnation && *run.node == *node)
+        let has_later = self.peers.values().any(|peer| *peer.node == *node);
+        self.runs.due(node, incarnation, has_later)
     }
 
     pub(super) fn is_member(&self, node: &str, incarnation: u64) -> bool {
         self.members.iter().any(|member| member.incarnation == incarnation && *member.node == *node)
-    }
-
-    /// How many sessions with this run there will have been with the next.
-    pub(super) fn next_session(&self, node: &str, incarnation: u64) -> u64 {
-        let of_it = |run: &&Run| run.incarnation == incarnation && *run.node == *node;
-        self.runs.iter().filter(of_it).count() as u64 + 1
     }
 
     /// Begins the sessions with members that are due.
@@ -328,14 +292,12 @@ impl Mesh {
 
     /// A session with a run of a node with which there is none.
     pub(super) fn new_peer(&mut self, node: &str, incarnation: u64, now: u64, out: &mut Out) -> Option<Slot> {
-        let Some(number) = u16::try_from(self.runs.len() + 1).ok() else {
+        let session = self.runs.next_session(node, incarnation);
+        let Some(slot) = self.runs.begin(node, incarnation) else {
             let why = "all numbers for other nodes are used up; this node must be restarted";
             out.news.push(News::Refused { who: node.into(), why: why.into() });
             return None;
         };
-        let session = self.next_session(node, incarnation);
-        let slot = Slot(number);
-        self.runs.push(Run { node: node.into(), incarnation, over: None });
         let mut peer = Peer::new(slot, node.into(), incarnation, session, now);
         let member = self.members.iter().find(|one| *one.node == *node && one.incarnation == incarnation);
         peer.keep(member.map(|member| &*member.link), now);
@@ -350,9 +312,7 @@ impl Mesh {
         for conn in [open, attempt(&peer)].into_iter().flatten() {
             self.close(conn, out);
         }
-        if let Some(run) = self.runs.get_mut(usize::from(slot.0) - 1) {
-            run.over = Some((now, over));
-        }
+        self.runs.end(slot, now, over);
         let dropped = peer.log.len();
         out.news.push(match over {
             Over::Gone | Over::Superseded => News::Gone { slot, dropped },
@@ -391,7 +351,7 @@ impl Mesh {
             Some(peer) => {
                 Hello::new(&self.me, to, (peer.session, peer.known), peer.received, peer.last, nonce)
             }
-            None => Hello::new(&self.me, to, (self.next_session(node, incarnation), 0), 0, 0, nonce),
+            None => Hello::new(&self.me, to, (self.runs.next_session(node, incarnation), 0), 0, 0, nonce),
         }
     }
 }

@@ -12,8 +12,9 @@ pub(crate) mod hello;
 mod log;
 mod mesh;
 mod peer;
+mod runs;
 #[cfg(test)]
-mod simulation;
+mod tests;
 
 pub use hello::{Hello, Me, VERSIONS};
 pub use log::{Full, Limits};

@@ -103,7 +103,7 @@ impl Peer {
         self.dial = match self.dial {
             Dial::Idle if self.open.is_none() && self.address.is_some() => Dial::At(now),
             Dial::At(_) if self.address.is_none() => Dial::Idle,
-            other => other,
+            as_it_is @ (Dial::Idle | Dial::At(_) | Dial::Trying(_)) => as_it_is,
         };
     }
 

@@ -61,11 +61,14 @@ pub(crate) struct Links {
     timer: Notify,
     /// When the timer wakes; 0 while it does not sleep.
     wakes: Cell<u64>,
-    complaints: RefCell<AHashMap<(Box<str>, Box<str>), u64>>,
+    complaints: RefCell<AHashMap<Complaint, u64>>,
     stopped: Cell<bool>,
     stop: Notify,
     ended: Notify,
 }
+
+/// Who is refused, or refuses, and why.
+type Complaint = (Box<str>, Box<str>);
 
 #[derive(Default)]
 struct Line {
@@ -298,7 +301,8 @@ impl Links {
         }
         let is_new = complaints.get(&(who.clone(), why.clone())).is_none_or(|until| *until <= now);
         if is_new && complaints.len() < COMPLAINTS {
-            tracing::warn!(node = ?who, %why, "link refused");
+            // Strangers choose these words, so they are shown with escapes.
+            tracing::warn!(node = ?who, ?why, "link refused");
             complaints.insert((who, why), now + COMPLAIN);
         }
     }

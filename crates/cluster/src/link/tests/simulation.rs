@@ -1,9 +1,9 @@
 //! Nodes that talk over a network that cuts, delays and swallows, in virtual time.
 #![allow(clippy::unwrap_used)]
 
-use super::hello::tests::me;
-use super::{Act, Conn, Limits, Mesh, News, Out, Slot};
 use crate::Member;
+use crate::link::hello::tests::me;
+use crate::link::{Act, Conn, Limits, Mesh, News, Out, Slot};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Which run of which node.
