@@ -4,7 +4,9 @@
 use bytes::BytesMut;
 use diameter::{
     Identity, Message, Tick,
+    codes::avp,
     cx::{self, Kind},
+    message::RETRANSMITTED,
     peer::{Config as PeerConfig, Output, Peer},
 };
 use lab::{
@@ -125,17 +127,25 @@ impl Node {
         }))
     }
 
+    /// Takes the next demand, and answers nothing.
+    fn asked(&mut self) -> Message {
+        self.until(|output| match output {
+            Output::Request(message) => Some(message.clone()),
+            _ => None,
+        })
+        .expect("a demand")
+    }
+
     /// Takes the next demand and answers it.
     fn demanded(&mut self, result: ResultCode) -> Demand {
+        let message = self.asked();
+        self.answers(&message, result)
+    }
+
+    fn answers(&mut self, message: &Message, result: ResultCode) -> Demand {
         let identity = self.identity.clone();
-        let message: Message = self
-            .until(|output| match output {
-                Output::Request(message) => Some(message.clone()),
-                _ => None,
-            })
-            .expect("a demand");
-        let demand = cx::decode_demand(&message, &identity).unwrap();
-        let answer = cx::encode_demand_answer(&message, &DemandAnswer::of(result), &identity);
+        let demand = cx::decode_demand(message, &identity).unwrap();
+        let answer = cx::encode_demand_answer(message, &DemandAnswer::of(result), &identity);
         self.peer.answer(answer, &mut self.outputs);
         let mut octets = BytesMut::new();
         for output in self.outputs.drain(..) {
@@ -320,6 +330,51 @@ fn another_node_of_the_cluster_answers_for_one_that_is_gone() {
     drop(second);
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(http(&hss, "POST", &path, "{}").0, 503);
+}
+
+#[test]
+fn a_demand_whose_connection_ends_is_sent_again_to_another_node() {
+    let hss = hss(0);
+    let mut first = Node::connect(&hss, "a.scscf.example");
+    let mut second = Node::connect(&hss, "b.scscf.example");
+    first.vector(&mar("alice"));
+    first.assign("alice", ServerAssignmentType::Registration);
+    let path = format!("/subscribers/alice@{DOMAIN}/terminate");
+    let (once, again, status) = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| http(&hss, "POST", &path, "{}"));
+        let once = first.asked();
+        drop(first);
+        let again = second.asked();
+        second.answers(&again, ResultCode::SUCCESS);
+        (once, again, asking.join().unwrap().0)
+    });
+    assert_eq!(status, 200);
+    let session = |message: &Message| message.text(avp::SESSION_ID).map(|text| text.to_string());
+    assert_eq!(session(&once), session(&again));
+    assert_eq!((once.end_to_end, once.flags & RETRANSMITTED), (again.end_to_end, 0));
+    assert_ne!(again.flags & RETRANSMITTED, 0, "marked as sent before");
+    assert_eq!(again.text(avp::DESTINATION_HOST), Some("b.scscf.example"));
+    assert_eq!(show(&hss, "alice")["registration_state"], "not_registered");
+}
+
+#[test]
+fn a_command_goes_by_the_node_it_names() {
+    let hss = hss(0);
+    let mut serving = Node::connect(&hss, "n1.scscf.example");
+    let mut other = Node::connect(&hss, "n2.scscf.example");
+    serving.vector(&mar("alice"));
+    serving.assign("alice", ServerAssignmentType::Registration);
+    for (verb, via) in [("reauthenticate", "n2"), ("push", "n2.scscf.example"), ("terminate", "n2")] {
+        let (path, body) = (format!("/subscribers/alice@{DOMAIN}/{verb}"), format!(r#"{{"via":"{via}"}}"#));
+        let (_, status, _) = command(&hss, &mut other, &path, &body, ResultCode::SUCCESS);
+        assert_eq!(status, 200, "{verb}");
+    }
+    serving.assign("alice", ServerAssignmentType::Registration);
+    let path = format!("/subscribers/alice@{DOMAIN}/reauthenticate");
+    let (status, body) = http(&hss, "POST", &path, r#"{"via":"n3"}"#);
+    let detail = body["detail"].as_str().unwrap_or_default();
+    assert_eq!(status, 503, "{body}");
+    assert!(detail.contains("n3") && detail.contains("n1.scscf.example, n2.scscf.example"), "{body}");
 }
 
 #[test]

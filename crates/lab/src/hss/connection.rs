@@ -6,7 +6,7 @@ use diameter::{
     Message, Tick,
     base::DisconnectCause,
     codes::avp,
-    peer::{Config, Output, Peer, State},
+    peer::{Config, Output, Peer, State, Why},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
@@ -19,8 +19,8 @@ use tokio::{
 /// What the rest of the HSS says to a connection.
 #[derive(Debug)]
 pub(super) enum Word {
-    /// Send a request; the answer, or nothing, comes back.
-    Ask { request: Message, answer: oneshot::Sender<Option<Message>> },
+    /// Send a request; the answer comes back, or why there is none.
+    Ask { request: Message, answer: oneshot::Sender<Result<Message, Why>> },
     /// Send an answer that was held back.
     Answer(Message),
     /// Say goodbye.
@@ -36,7 +36,7 @@ struct Connection {
     hss: Arc<Hss>,
     peer: Peer,
     begun: Instant,
-    asked: HashMap<u64, oneshot::Sender<Option<Message>>>,
+    asked: HashMap<u64, oneshot::Sender<Result<Message, Why>>>,
     next_token: u64,
     host: Option<Arc<str>>,
     words: mpsc::Sender<Word>,
@@ -123,8 +123,8 @@ impl Connection {
                         self.host = Some(host);
                     }
                     Output::Request(message) => self.asked(&message, outputs),
-                    Output::Answer { token, message } => self.fulfil(token, Some(message)),
-                    Output::Failed { token, .. } => self.fulfil(token, None),
+                    Output::Answer { token, message } => self.fulfil(token, Ok(message)),
+                    Output::Failed { token, why } => self.fulfil(token, Err(why)),
                     Output::Close { reason } => {
                         tracing::info!(host = self.host.as_deref(), ?reason, "an S-CSCF disconnected");
                         self.closed = true;
@@ -134,9 +134,9 @@ impl Connection {
         }
     }
 
-    fn fulfil(&mut self, token: u64, message: Option<Message>) {
+    fn fulfil(&mut self, token: u64, outcome: Result<Message, Why>) {
         if let Some(answer) = self.asked.remove(&token) {
-            let _ = answer.send(message);
+            let _ = answer.send(outcome);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Hss, connection::Word, provision::Scheme, subscribers::RegistrationState};
 use bytes::Bytes;
+use diameter::{Message, message::RETRANSMITTED, peer::Why};
 use scscf::{
     Impi,
     cx::{
@@ -24,7 +25,12 @@ pub(super) enum Undelivered {
     NotConnected(Box<str>),
     #[error("the S-CSCF of {0} did not answer")]
     NotAnswered(Box<str>),
+    #[error("no node {node} is connected; connected: {connected}")]
+    NoNode { node: Box<str>, connected: String },
 }
+
+/// How many nodes are asked, one after another, when connections end before the answer.
+const NODES: usize = 3;
 
 /// How re-authentication is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -37,7 +43,12 @@ pub(super) enum With {
 
 impl Hss {
     /// Asks the S-CSCF to have the user authenticate anew.
-    pub(super) async fn reauthenticate(&self, impi: &str, with: With) -> Result<ResultCode, Undelivered> {
+    pub(super) async fn reauthenticate(
+        &self,
+        impi: &str,
+        with: With,
+        via: Option<&str>,
+    ) -> Result<ResultCode, Undelivered> {
         let name = self.subscribed(impi)?;
         let (demand, what) = match with {
             With::Rar => (Demand::ReAuth(ReAuth { impi: name }), "RAR"),
@@ -54,7 +65,7 @@ impl Hss {
                 )
             }
         };
-        self.demand(impi, &demand, None, what).await
+        self.demand(impi, &demand, None, what, via).await
     }
 
     /// Ends registrations of the user.
@@ -63,6 +74,7 @@ impl Hss {
         impi: &str,
         reason: DeregistrationReason,
         impus: Vec<Box<str>>,
+        via: Option<&str>,
     ) -> Result<ResultCode, Undelivered> {
         let rtr = RegistrationTermination {
             impi: self.subscribed(impi)?,
@@ -77,7 +89,7 @@ impl Hss {
             DeregistrationReason::ServerChange => "RTR SERVER_CHANGE",
             DeregistrationReason::RemoveScscf => "RTR REMOVE_S-CSCF",
         };
-        let result = self.demand(impi, &Demand::RegistrationTermination(rtr), None, what).await?;
+        let result = self.demand(impi, &Demand::RegistrationTermination(rtr), None, what, via).await?;
         let ended = matches!(result, ResultCode::SUCCESS | ResultCode::LIMITED_SUCCESS);
         if ended
             && reason != DeregistrationReason::NewServerAssigned
@@ -94,10 +106,11 @@ impl Hss {
         impi: &str,
         profile: bool,
         charging: Option<ChargingAddresses>,
+        via: Option<&str>,
     ) -> Result<ResultCode, Undelivered> {
         let ppr = PushProfile { impi: self.subscribed(impi)?, user_data: None, charging, auth_data: None };
         let user_data = profile.then(|| self.subscribers().user_data(impi));
-        self.demand(impi, &Demand::PushProfile(ppr), user_data, "PPR").await
+        self.demand(impi, &Demand::PushProfile(ppr), user_data, "PPR", via).await
     }
 
     fn subscribed(&self, impi: &str) -> Result<Impi, Undelivered> {
@@ -115,50 +128,76 @@ impl Hss {
         })
     }
 
+    /// RFC 6733 §5 — a demand whose connection ends before the answer goes to another node, marked as sent before.
     async fn demand(
         &self,
         impi: &str,
         demand: &Demand,
         user_data: Option<Bytes>,
         what: &'static str,
+        via: Option<&str>,
     ) -> Result<ResultCode, Undelivered> {
-        let (host, connection) = self.serving(impi)?;
-        let request = diameter::cx::encode_demand(
-            demand,
-            user_data.as_deref(),
-            self.identity(),
-            &self.session_id(),
-            &host,
-            &self.identity().origin_realm,
-        );
-        let (answer, answered) = oneshot::channel();
-        let sent = connection.send(Word::Ask { request, answer }).await;
-        // The connection has its own patience; this one is for a connection that is stuck altogether.
-        let answer = match sent {
-            Ok(()) => tokio::time::timeout(Duration::from_secs(8), answered)
-                .await
-                .ok()
-                .and_then(Result::ok)
-                .flatten(),
-            Err(_) => None,
-        };
-        let result = answer.map(|message| diameter::cx::decode_demand_answer(&message).result);
-        if let Some(subscriber) = self.subscribers().get_mut(impi) {
-            subscriber.remember(what, result, None);
+        let last = self.served_by(impi)?;
+        let session = self.session_id();
+        let end_to_end = rand::random::<u32>().max(1);
+        let mut tried: Vec<Box<str>> = Vec::new();
+        let mut outcome = Err(Undelivered::NotConnected(impi.into()));
+        while tried.len() < NODES {
+            let found = match via {
+                Some(node) => Some(self.connection_of(node).ok_or_else(|| Undelivered::NoNode {
+                    node: node.into(),
+                    connected: self.hosts().join(", "),
+                })?),
+                None => self.connection(last.as_deref(), &tried),
+            };
+            let Some((host, connection)) = found else { break };
+            let mut request = diameter::cx::encode_demand(
+                demand,
+                user_data.as_deref(),
+                self.identity(),
+                &session,
+                &host,
+                &self.identity().origin_realm,
+            );
+            request.end_to_end = end_to_end;
+            if !tried.is_empty() {
+                request.flags |= RETRANSMITTED;
+            }
+            let answer = ask(&connection, request).await;
+            let gone = matches!(answer, Err(Why::Disconnected));
+            outcome = answer
+                .map(|message| diameter::cx::decode_demand_answer(&message).result)
+                .map_err(|_| Undelivered::NotAnswered(impi.into()));
+            tried.push(host);
+            if !gone || via.is_some() {
+                break;
+            }
         }
-        result.ok_or_else(|| Undelivered::NotAnswered(impi.into()))
+        if let Some(subscriber) = self.subscribers().get_mut(impi).filter(|_| !tried.is_empty()) {
+            subscriber.remember(what, outcome.as_ref().ok().copied(), None);
+        }
+        outcome
     }
 
-    /// The connection of the node that asked last; if it is gone, any of the same cluster will do.
-    fn serving(&self, impi: &str) -> Result<(Box<str>, mpsc::Sender<Word>), Undelivered> {
-        let host = {
-            let subscribers = self.subscribers();
-            let subscriber = subscribers.get(impi).ok_or_else(|| Undelivered::Unknown(impi.into()))?;
-            if subscriber.server.is_none() || subscriber.state == RegistrationState::NotRegistered {
-                return Err(Undelivered::NotServed(impi.into()));
-            }
-            subscriber.host.clone()
-        };
-        self.connection(host.as_deref()).ok_or_else(|| Undelivered::NotConnected(impi.into()))
+    /// The node that asked last for a user whom an S-CSCF serves.
+    fn served_by(&self, impi: &str) -> Result<Option<Box<str>>, Undelivered> {
+        let subscribers = self.subscribers();
+        let subscriber = subscribers.get(impi).ok_or_else(|| Undelivered::Unknown(impi.into()))?;
+        if subscriber.server.is_none() || subscriber.state == RegistrationState::NotRegistered {
+            return Err(Undelivered::NotServed(impi.into()));
+        }
+        Ok(subscriber.host.as_deref().map(Box::from))
+    }
+}
+
+async fn ask(connection: &mpsc::Sender<Word>, request: Message) -> Result<Message, Why> {
+    let (answer, answered) = oneshot::channel();
+    if connection.send(Word::Ask { request, answer }).await.is_err() {
+        return Err(Why::Disconnected);
+    }
+    // The connection has its own patience; this one is for a connection that is stuck altogether.
+    match tokio::time::timeout(Duration::from_secs(8), answered).await {
+        Ok(outcome) => outcome.unwrap_or(Err(Why::Disconnected)),
+        Err(_) => Err(Why::TimedOut),
     }
 }

@@ -43,7 +43,7 @@ impl From<Undelivered> for Problem {
         let status = match why {
             Undelivered::Unknown(_) => 404,
             Undelivered::NotServed(_) => 409,
-            Undelivered::NotConnected(_) => 503,
+            Undelivered::NotConnected(_) | Undelivered::NoNode { .. } => 503,
             Undelivered::NotAnswered(_) => 504,
         };
         Self::new(status, why.to_string())
@@ -159,6 +159,7 @@ async fn provision(hss: State, impi: web::Path<String>, body: web::Bytes) -> Res
 struct Reauthenticate {
     #[serde(default)]
     with: With,
+    via: Option<Box<str>>,
 }
 
 async fn reauthenticate(
@@ -167,7 +168,7 @@ async fn reauthenticate(
     body: web::Bytes,
 ) -> Result<HttpResponse, Problem> {
     let asked: Reauthenticate = read(&body)?;
-    let result = hss.reauthenticate(&impi, asked.with).await?;
+    let result = hss.reauthenticate(&impi, asked.with, asked.via.as_deref()).await?;
     json(&ShownResult::from(Some(result)))
 }
 
@@ -178,6 +179,7 @@ struct Terminate {
     reason: Reason,
     #[serde(default)]
     public_identities: Vec<Box<str>>,
+    via: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -203,7 +205,7 @@ async fn terminate(hss: State, impi: web::Path<String>, body: web::Bytes) -> Res
     {
         return Err(Problem::new(422, format!("{other} is no identity of {impi}")));
     }
-    let result = hss.terminate(&impi, reason, asked.public_identities).await?;
+    let result = hss.terminate(&impi, reason, asked.public_identities, asked.via.as_deref()).await?;
     json(&ShownResult::from(Some(result)))
 }
 
@@ -213,6 +215,7 @@ struct Push {
     #[serde(default = "yes")]
     profile: bool,
     charging: Option<Charging>,
+    via: Option<Box<str>>,
 }
 
 const fn yes() -> bool {
@@ -239,7 +242,7 @@ async fn push(hss: State, impi: web::Path<String>, body: web::Bytes) -> Result<H
     if !asked.profile && charging.is_none() {
         return Err(Problem::new(422, "neither profile nor charging information to push"));
     }
-    json(&ShownResult::from(Some(hss.push(&impi, asked.profile, charging).await?)))
+    json(&ShownResult::from(Some(hss.push(&impi, asked.profile, charging, asked.via.as_deref()).await?)))
 }
 
 /// What is absent keeps its value; a `null` result code clears it.

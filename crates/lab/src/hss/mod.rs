@@ -200,11 +200,26 @@ impl Hss {
         }
     }
 
-    fn connection(&self, host: Option<&str>) -> Option<(Box<str>, mpsc::Sender<Word>)> {
+    /// The connection of `host`, or else of any node but those of `tried`.
+    fn connection(&self, host: Option<&str>, tried: &[Box<str>]) -> Option<(Box<str>, mpsc::Sender<Word>)> {
         let connections = self.connections();
-        let preferred = host.and_then(|host| connections.get_key_value(host));
-        let (host, words) = preferred.or_else(|| connections.first_key_value())?;
+        let untried = |host: &str| !tried.iter().any(|one| **one == *host);
+        let preferred = host.filter(|host| untried(host)).and_then(|host| connections.get_key_value(host));
+        let (host, words) = preferred.or_else(|| connections.iter().find(|(host, _)| untried(host)))?;
         Some(((&**host).into(), words.clone()))
+    }
+
+    /// The connection of the node of that Origin-Host, of which the first label is enough.
+    fn connection_of(&self, node: &str) -> Option<(Box<str>, mpsc::Sender<Word>)> {
+        let connections = self.connections();
+        let is_meant = |host: &str| host == node || host.split('.').next() == Some(node);
+        let (host, words) = connections.iter().find(|(host, _)| is_meant(host))?;
+        Some(((&**host).into(), words.clone()))
+    }
+
+    /// Origin-Hosts of the nodes that are connected.
+    fn hosts(&self) -> Vec<Box<str>> {
+        self.connections().keys().map(|host| (&**host).into()).collect()
     }
 }
 
