@@ -1,6 +1,7 @@
 //! Many UEs, and what they measured.
 
 use crate::cli::{self, CallHabits, LoadCommand, LoadPlan, MixShares};
+use crate::timeline::Timeline;
 use crate::{signals, ue};
 use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,7 +12,11 @@ use std::time::Duration;
 pub(crate) fn run(command: LoadCommand) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bar = bar();
-    let progress = |at: &Progress| show(&bar, at);
+    let mut timeline = Timeline::create(command.plan().timeline.as_deref())?;
+    let progress = |at: &Progress| {
+        show(&bar, at);
+        timeline.write(at);
+    };
     let (report, json) = runtime.block_on(async {
         anyhow::Ok(match command {
             LoadCommand::Register(args) => {
@@ -32,6 +37,7 @@ pub(crate) fn run(command: LoadCommand) -> anyhow::Result<()> {
         })
     })?;
     bar.finish_and_clear();
+    timeline.finish()?;
     print(&report, json)?;
     let total = &report.total;
     ensure!(total.succeeded > 0, "nothing succeeded");
@@ -51,7 +57,8 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
 
 fn plan(args: &LoadPlan) -> anyhow::Result<Plan> {
     Ok(Plan {
-        proxy: cli::resolve(&args.proxy)?,
+        proxies: args.proxy.iter().map(|one| cli::resolve(one)).collect::<Result<_, _>>()?,
+        entry: args.entry,
         domain: args.domain.clone(),
         first: args.first,
         users: args.users,
@@ -103,7 +110,7 @@ fn show(bar: &ProgressBar, at: &Progress) {
     bar.set_length(at.planned);
     bar.set_position(at.succeeded + at.failed);
     bar.set_message(format!(
-        "{} started, {} done, {} failed, {} in flight, {} retransmissions",
-        at.started, at.succeeded, at.failed, at.in_flight, at.retransmissions
+        "{} started, {} done, {} failed, {} in flight, {} retransmissions, {} made anew",
+        at.started, at.succeeded, at.failed, at.in_flight, at.retransmissions, at.retried
     ));
 }

@@ -14,6 +14,7 @@ mod ready;
 mod show;
 mod signals;
 mod stream;
+mod timeline;
 mod top;
 mod ue;
 mod watch;

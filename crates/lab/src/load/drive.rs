@@ -20,7 +20,7 @@ const BATCH: usize = 256;
 /// Datagrams that wait for one another before they leave.
 const TOGETHER: usize = 8;
 /// How often the caller hears how it stands.
-const TELL: Duration = Duration::from_millis(200);
+const TELL: Duration = Duration::from_millis(100);
 
 /// A run.
 pub(super) struct Drive {
@@ -46,7 +46,7 @@ impl Drive {
         }
         let callees = habits.is_some();
         let count = if callees { 2 * plan.sockets } else { plan.sockets };
-        let sockets = Sockets::open(plan.proxy, count)?;
+        let sockets = Sockets::open(&plan.proxies, count)?;
         let ground = Ground::new(&plan, &sockets.addresses, callees);
         let engine = Engine::new(ground, habits.unwrap_or_default());
         Ok(Self { plan, scenario, mix, sockets, engine, sent: 0 })
@@ -80,6 +80,7 @@ impl Drive {
         }
         self.sent = 0;
         self.engine.received = 0;
+        self.engine.ground.seen.responses.clear();
         let begun = Instant::now();
         let planned = match self.plan.duration {
             Some(duration) => (duration.as_secs_f64() * self.plan.rate).floor() as u64,
@@ -105,7 +106,9 @@ impl Drive {
             }
             if now >= tell_at {
                 progress(&self.progress(begun, planned));
-                tell_at = now + TELL;
+                while tell_at <= now {
+                    tell_at += TELL;
+                }
             }
             if !starting && self.engine.in_flight() == 0 {
                 break;
@@ -166,11 +169,7 @@ impl Drive {
         let in_flight = self.engine.in_flight();
         let mut progress = Progress { elapsed: begun.elapsed(), planned, in_flight, ..Progress::default() };
         for procedure in Procedure::ALL {
-            let [started, succeeded, failed, retransmissions] = self.engine.tally(procedure).so_far();
-            progress.started += started;
-            progress.succeeded += succeeded;
-            progress.failed += failed;
-            progress.retransmissions += retransmissions;
+            self.engine.tally(procedure).add_to(&mut progress);
         }
         progress
     }
@@ -221,6 +220,7 @@ impl Drive {
             repeated: ground.seen.repeated,
             late: ground.seen.late,
             unexpected: ground.seen.unexpected.0,
+            responses: ground.seen.responses,
             kinds,
             ..Report::default()
         }

@@ -86,8 +86,13 @@ impl Engine {
             return ground.seen.unexpected.count("what is no SIP message");
         };
         match text.start {
-            Start::Response { .. } => match Mark::of_branch(ground.run, text.branch()) {
-                Some((mark, step)) => self.response(mark, step, &text),
+            Start::Response { status, .. } => match Mark::of_branch(ground.run, text.branch()) {
+                Some((mark, step)) => {
+                    if status >= 200 {
+                        *ground.seen.responses.entry(status).or_default() += 1;
+                    }
+                    self.response(mark, step, from, &text);
+                }
                 None => ground.seen.late += 1,
             },
             Start::Request { method, uri } => {
@@ -100,12 +105,12 @@ impl Engine {
         }
     }
 
-    fn response(&mut self, mark: Mark, step: u32, text: &Text<'_>) {
+    fn response(&mut self, mark: Mark, step: u32, from: SocketAddr, text: &Text<'_>) {
         let ground = &mut self.ground;
         match mark.kind {
             Kind::Registration => self.registrations.response(ground, mark, step, text),
-            Kind::Call => self.calls.response(ground, mark, step, text),
-            Kind::Message => self.messages.response(ground, mark, text),
+            Kind::Call => self.calls.response(ground, mark, step, from, text),
+            Kind::Message => self.messages.response(ground, mark, step, text),
             Kind::Subscription => self.subscriptions.response(ground, mark, step, text),
         }
     }

@@ -3,15 +3,16 @@
 use super::{
     Plan,
     arrival::{ORIGINATING, beyond},
+    entries::Entries,
     mark::{Branch, Kind, Mark},
     outbox::Outbox,
     tally::Causes,
     text::Text,
-    timers::Timers,
+    timers::{GIVE_UP, Timers, Wait},
     user::User,
 };
 use crate::{aka::Key, provisioning::generated_name, wire::text::uri};
-use std::{fmt, io::Write, net::SocketAddr};
+use std::{collections::BTreeMap, fmt, io::Write, net::SocketAddr, time::Duration};
 use tokio::time::Instant;
 
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(super) struct Ground {
     pub(super) domain: String,
     /// Request-URI of REGISTER.
     pub(super) registrar: String,
-    pub(super) proxy: SocketAddr,
+    pub(super) entries: Entries,
     pub(super) expires: u32,
     pub(super) key: Key,
     /// Tells the messages of one run from those of another.
@@ -44,6 +45,8 @@ pub(super) struct Seen {
     pub(super) repeated: u64,
     pub(super) late: u64,
     pub(super) unexpected: Causes,
+    /// Final responses by status.
+    pub(super) responses: BTreeMap<u16, u64>,
 }
 
 impl Ground {
@@ -52,16 +55,17 @@ impl Ground {
         let now = Instant::now();
         let all = if callees { plan.users.saturating_mul(2) } else { plan.users };
         let numbers = plan.first..plan.first.saturating_add(all);
-        let own = sockets.first().map_or(plan.proxy.ip(), SocketAddr::ip);
+        let own = sockets.first().or(plan.proxies.first()).map_or([127, 0, 0, 1].into(), SocketAddr::ip);
         let family = if own.is_ipv4() { "IP4" } else { "IP6" };
+        let run = rand::random();
         Self {
             now,
             registrar: format!("sip:{}", plan.domain),
             domain: plan.domain.clone(),
-            proxy: plan.proxy,
+            entries: Entries::new(plan.proxies.clone(), plan.entry, all as usize, run),
             expires: plan.expires,
             key: plan.credentials.key(),
-            run: rand::random(),
+            run,
             sdp: format!(
                 "v=0\r\no=- 1 1 IN {family} {own}\r\ns=-\r\nc=IN {family} {own}\r\nt=0 0\r\nm=audio 49170 RTP/AVP 8\r\n"
             ),
@@ -99,9 +103,32 @@ impl Ground {
         &self.users[user as usize]
     }
 
-    /// Sends a request of a user to the proxy.
-    pub(super) fn send(&mut self, user: u32, write: impl FnOnce(&Self, &mut Vec<u8>)) {
-        self.put(self.socket_of(user), self.proxy, write);
+    /// What a user's next request waits for.
+    pub(super) fn fresh(&mut self, user: u32) -> Wait {
+        Wait::sent(self.now).towards(Some(self.entries.choose(user)))
+    }
+
+    /// Whether a request of a user that was not answered is sent again, and then to another node if there is one.
+    pub(super) fn again(&mut self, user: u32, wait: &mut Wait, longest: Duration) -> bool {
+        let again = wait.again(self.now, longest);
+        if again {
+            wait.to = wait.to.map(|former| self.entries.elsewhere(user, former));
+        }
+        again
+    }
+
+    /// RFC 3261 §20.33, §21.5.4 — when the network asks that a request be made anew, before `begun` is too long ago.
+    pub(super) fn anew_at(&self, status: u16, text: &Text<'_>, begun: Instant) -> Option<Instant> {
+        let after = text.retry_after.filter(|_| matches!(status, 500 | 503))?;
+        let at = self.now + Duration::from_secs(after.into());
+        (at < begun + GIVE_UP).then_some(at)
+    }
+
+    /// Sends a request of a user's to a node.
+    pub(super) fn send(&mut self, user: u32, to: Option<u16>, write: impl FnOnce(&Self, &mut Vec<u8>)) {
+        if let Some(to) = to {
+            self.put(self.socket_of(user), self.entries.address(to), write);
+        }
     }
 
     /// Sends what `write` writes from a socket.

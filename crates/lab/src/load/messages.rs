@@ -30,6 +30,10 @@ struct Message {
     callee: u32,
     intended: Instant,
     wait: Wait,
+    begun: Instant,
+    /// How often it was made anew, and whether it waits to be.
+    attempt: u32,
+    patient: bool,
     arrived: bool,
     /// Why it has failed, though it goes on.
     astray: Option<String>,
@@ -62,12 +66,16 @@ impl Messages {
         if let Some(cause) = ground.missing(caller, callee) {
             return self.tally.failed(cause);
         }
+        let wait = ground.fresh(caller);
         let kept = self.messages.keep(number, |place| Message {
             mark: ground.mark(Kind::Message, place, number),
             caller,
             callee,
             intended,
-            wait: Wait::sent(ground.now),
+            wait,
+            begun: ground.now,
+            attempt: 0,
+            patient: false,
             arrived: false,
             astray: None,
         });
@@ -77,12 +85,18 @@ impl Messages {
         }
     }
 
-    pub(super) fn response(&mut self, ground: &mut Ground, mark: Mark, text: &Text<'_>) {
+    pub(super) fn response(&mut self, ground: &mut Ground, mark: Mark, step: u32, text: &Text<'_>) {
         let Start::Response { status, line } = text.start else { return };
-        let Some(message) = self.messages.of(mark) else {
+        let current = |message: &&mut Message| step == 1 + message.attempt && !message.patient;
+        let Some(message) = self.messages.of(mark).filter(current) else {
             ground.seen.late += 1;
             return;
         };
+        if let Some(at) = ground.anew_at(status, text, message.begun) {
+            message.patient = true;
+            message.wait.until(at);
+            return ground.timers.set(at, Whose::Message(mark.place));
+        }
         match status {
             ..200 => return message.wait.proceeding(),
             200..300 => {
@@ -129,7 +143,12 @@ impl Messages {
         let Some(message) = self.messages.at(place).filter(|message| message.wait.due == Some(at)) else {
             return;
         };
-        if message.wait.again(ground.now, T2) {
+        if std::mem::take(&mut message.patient) {
+            self.tally.retried();
+            message.attempt += 1;
+            message.wait = ground.fresh(message.caller);
+            message.transmit(ground);
+        } else if ground.again(message.caller, &mut message.wait, T2) {
             self.tally.sent_again();
             message.transmit(ground);
         } else {
@@ -144,21 +163,22 @@ impl Message {
         if let Some(due) = self.wait.due {
             ground.timers.set(due, Whose::Message(self.mark.place));
         }
-        ground.send(self.caller, |ground, out| self.write(ground, out));
+        ground.send(self.caller, self.wait.to, |ground, out| self.write(ground, out));
     }
 
     fn write(&self, ground: &Ground, out: &mut Vec<u8>) {
         let (domain, mark) = (&ground.domain, self.mark);
         let (caller, callee) = (&ground.user(self.caller).name, &ground.user(self.callee).name);
         let uri = format_args!("sip:{callee}@{domain}");
-        ground.write_head(self.caller, "MESSAGE", uri, mark.branch(1), out);
+        ground.write_head(self.caller, "MESSAGE", uri, mark.branch(1 + self.attempt), out);
         ground.write_service_route(self.caller, out);
         let _ = write!(
             out,
             "Max-Forwards: 70\r\nFrom: <sip:{caller}@{domain}>;tag=o{mark}\r\nTo: <sip:{callee}@{domain}>\r\n\
-             Call-ID: {mark}\r\nCSeq: 1 MESSAGE\r\nP-Asserted-Identity: <sip:{caller}@{domain}>\r\n\
+             Call-ID: {mark}\r\nCSeq: {} MESSAGE\r\nP-Asserted-Identity: <sip:{caller}@{domain}>\r\n\
              P-Charging-Vector: icid-value=\"{mark}\";orig-ioi={domain}\r\n\
              Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{WORDS}",
+            1 + self.attempt,
             WORDS.len()
         );
     }

@@ -4,6 +4,7 @@ mod arrival;
 mod call;
 mod drive;
 mod engine;
+mod entries;
 mod ground;
 mod mark;
 mod messages;
@@ -20,6 +21,7 @@ mod timers;
 mod user;
 
 pub use call::Habits;
+pub use entries::Entry;
 pub use mix::Shares;
 pub use report::{Count, Latency, Report, Stages};
 
@@ -33,8 +35,10 @@ const ENDING_S: f64 = 64.0;
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where SIP is sent, over UDP.
-    pub proxy: SocketAddr,
+    /// Where SIP is sent, over UDP: one node, or several of a cluster.
+    pub proxies: Vec<SocketAddr>,
+    /// Which of several.
+    pub entry: Entry,
     /// Home domain.
     pub domain: String,
     /// Number of the first generated subscriber, from 1.
@@ -59,7 +63,8 @@ impl Plan {
     /// One hundred lab users at a hundred procedures per second, each once.
     pub fn new(proxy: SocketAddr) -> Self {
         Self {
-            proxy,
+            proxies: vec![proxy],
+            entry: Entry::default(),
             domain: crate::provisioning::DOMAIN.to_owned(),
             first: 1,
             users: 100,
@@ -84,6 +89,12 @@ impl Plan {
             return Err(Error::Plan(
                 "users, the first of them and sockets count from 1; at most 256 sockets",
             ));
+        }
+        let Some(first) = self.proxies.first() else {
+            return Err(Error::Plan("SIP is sent to one node at least"));
+        };
+        if self.proxies.iter().any(|one| one.is_ipv4() != first.is_ipv4()) {
+            return Err(Error::Plan("the nodes are all reached over IPv4, or all over IPv6"));
         }
         Ok(())
     }
@@ -119,8 +130,12 @@ pub struct Progress {
     pub failed: u64,
     /// Not ended yet.
     pub in_flight: u64,
+    /// Reached what counts for the rate: registered, answered.
+    pub reached: u64,
     /// Messages sent again.
     pub retransmissions: u64,
+    /// Requests made anew because the network asked for patience.
+    pub retried: u64,
 }
 
 /// Why a run cannot begin.
@@ -137,7 +152,7 @@ pub enum Error {
     Prepare(String),
 }
 
-/// Initial registrations: REGISTER, 401, REGISTER with the answer, 200. `progress` hears of it about five times a
+/// Initial registrations: REGISTER, 401, REGISTER with the answer, 200. `progress` hears of it ten times a
 /// second; `stop` ends it early, and the report tells of what was measured until then.
 pub async fn register(
     plan: Plan,

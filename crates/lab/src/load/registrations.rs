@@ -6,7 +6,7 @@ use super::{
     report::Stage,
     tally::Tally,
     text::{Start, Text},
-    timers::{T2, Wait, Whose},
+    timers::{T2, Whose},
     user::{Phase, write_register},
 };
 use tokio::time::Instant;
@@ -60,6 +60,7 @@ impl Registrations {
         }
         user.anew = anew;
         user.phase = Phase::Asking;
+        user.tried_before = false;
         user.intended = intended;
         user.begun = now;
         self.in_flight += 1;
@@ -71,11 +72,19 @@ impl Registrations {
         let Start::Response { status, line } = text.start else { return };
         let (number, now) = (mark.place, ground.now);
         let Some(user) = ground.users.get_mut(number as usize) else { return };
-        if user.cseq != cseq || user.phase == Phase::Idle {
+        if user.cseq != cseq || user.phase == Phase::Idle || user.patient {
             ground.seen.late += 1;
             return;
         }
         let (anew, since) = (user.anew, user.wait.since);
+        let (begun, tried_before) = (user.begun, user.tried_before);
+        if let Some(at) = ground.anew_at(status, text, begun) {
+            let user = &mut ground.users[number as usize];
+            (user.patient, user.tried_before) = (true, true);
+            user.wait.until(at);
+            return ground.timers.set(at, Whose::User(number));
+        }
+        let user = &mut ground.users[number as usize];
         match (status, user.phase) {
             (..200, _) => user.wait.proceeding(),
             (200..300, _) => {
@@ -90,7 +99,9 @@ impl Registrations {
                 self.registered += 1;
                 self.end(ground, number);
             }
-            (401, Phase::Asking) => {
+            // Who takes over may not know the challenge that the request answers.
+            (401, phase) if phase == Phase::Asking || tried_before => {
+                user.tried_before = false;
                 user.phase = Phase::Answering;
                 let answered = user.challenged(&ground.key, &ground.domain, text.challenge);
                 self.tally(anew).record(CHALLENGE, now - since);
@@ -110,13 +121,19 @@ impl Registrations {
 
     /// A timer of a user's.
     pub(super) fn due(&mut self, ground: &mut Ground, number: u32, at: Instant) {
-        let now = ground.now;
         let user = &mut ground.users[number as usize];
         if user.phase == Phase::Idle || user.wait.due != Some(at) {
             return;
         }
         let anew = user.anew;
-        if user.wait.again(now, T2) {
+        if std::mem::take(&mut user.patient) {
+            self.tally(anew).retried();
+            return send(ground, number);
+        }
+        let mut wait = user.wait;
+        let again = ground.again(number, &mut wait, T2);
+        ground.users[number as usize].wait = wait;
+        if again {
             self.tally(anew).sent_again();
             transmit(ground, number);
         } else {
@@ -132,15 +149,17 @@ impl Registrations {
 }
 
 fn send(ground: &mut Ground, number: u32) {
+    let wait = ground.fresh(number);
     let user = &mut ground.users[number as usize];
     user.advance();
-    user.wait = Wait::sent(ground.now);
+    user.wait = wait;
     transmit(ground, number);
 }
 
 fn transmit(ground: &mut Ground, number: u32) {
-    if let Some(due) = ground.user(number).wait.due {
+    let wait = ground.user(number).wait;
+    if let Some(due) = wait.due {
         ground.timers.set(due, Whose::User(number));
     }
-    ground.send(number, |ground, out| write_register(ground, number, out));
+    ground.send(number, wait.to, |ground, out| write_register(ground, number, out));
 }

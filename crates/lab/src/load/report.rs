@@ -29,6 +29,8 @@ pub struct Report {
     pub late: u64,
     /// Messages that nothing asked for, or that came another way than their route set says, by what they were.
     pub unexpected: BTreeMap<String, u64>,
+    /// Final responses received, by status.
+    pub responses: BTreeMap<u16, u64>,
     /// For a mix, each kind by its name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub kinds: BTreeMap<&'static str, Count>,
@@ -47,6 +49,8 @@ pub struct Count {
     pub unanswered: u64,
     /// Messages sent again because nothing came in time.
     pub retransmissions: u64,
+    /// Requests made anew after 503 or 500 with Retry-After, which is no failure.
+    pub retried: u64,
     /// Per second, those that succeeded (of calls: were answered as planned) while others were still being started.
     pub rate_achieved: f64,
     /// Successes by course, where there are several.
@@ -109,28 +113,37 @@ impl fmt::Display for Report {
         let Self { scenario, total, .. } = self;
         writeln!(
             f,
-            "{scenario}: {} started in {:.1} s ({:.1}/s wanted), {} succeeded ({:.1}/s), {} failed, {} retransmissions",
+            "{scenario}: {} started in {:.1} s ({:.1}/s wanted), {} succeeded ({:.1}/s), {} failed, {} retransmissions, {} made anew",
             total.started,
             self.duration_s,
             self.rate_wanted,
             total.succeeded,
             total.rate_achieved,
             total.failed,
-            total.retransmissions
+            total.retransmissions,
+            total.retried
         )?;
         writeln!(
             f,
             "{} messages sent, {} received ({} repeated, {} late); at most {} under way at once",
             self.messages_sent, self.messages_received, self.repeated, self.late, self.most_in_flight
         )?;
+        let responses: Vec<_> =
+            self.responses.iter().map(|(status, count)| format!("{count} x {status}")).collect();
+        writeln!(f, "final responses: {}", responses.join(", "))?;
         if self.kinds.is_empty() {
             total.details(f)?;
         }
         for (kind, count) in &self.kinds {
             writeln!(
                 f,
-                "\n{kind}: {} started, {} succeeded ({:.1}/s), {} failed, {} retransmissions",
-                count.started, count.succeeded, count.rate_achieved, count.failed, count.retransmissions
+                "\n{kind}: {} started, {} succeeded ({:.1}/s), {} failed, {} retransmissions, {} made anew",
+                count.started,
+                count.succeeded,
+                count.rate_achieved,
+                count.failed,
+                count.retransmissions,
+                count.retried
             )?;
             count.details(f)?;
         }
@@ -151,6 +164,7 @@ impl Count {
             sum.failed += count.failed;
             sum.unanswered += count.unanswered;
             sum.retransmissions += count.retransmissions;
+            sum.retried += count.retried;
             sum.rate_achieved += count.rate_achieved;
             let failures = count.failures.iter().map(|(cause, count)| (format!("{kind}: {cause}"), *count));
             sum.failures.extend(failures);

@@ -21,9 +21,10 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Opens `count` sockets on the address that `proxy` sees.
-    pub(super) fn open(proxy: SocketAddr, count: usize) -> io::Result<Self> {
-        let own = facing(proxy)?;
+    /// Opens `count` sockets on the address that the first of `proxies` sees.
+    pub(super) fn open(proxies: &[SocketAddr], count: usize) -> io::Result<Self> {
+        let proxy = proxies.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let own = facing(*proxy)?;
         let sockets = (0..count).map(|_| open(own)).collect::<io::Result<Vec<_>>>()?;
         let addresses = sockets.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>()?;
         Ok(Self { sockets, addresses, buffer: vec![0; 65_536] })

@@ -31,7 +31,11 @@ struct Subscription {
     user: u32,
     intended: Instant,
     wait: Wait,
-    /// 1 subscribes, 2 subscribes no more.
+    begun: Instant,
+    /// Whether it subscribes no more.
+    leaves: bool,
+    /// Whether it waits to make its request anew.
+    patient: bool,
     cseq: u32,
     /// Whether the SUBSCRIBE of that CSeq was accepted, and the NOTIFY to it has come.
     accepted: bool,
@@ -67,11 +71,15 @@ impl Subscriptions {
         if !ground.user(user).registered {
             return self.tally.failed("the subscriber is not registered");
         }
+        let wait = ground.fresh(user);
         let kept = self.subscriptions.keep(number, |place| Subscription {
             mark: ground.mark(Kind::Subscription, place, number),
             user,
             intended,
-            wait: Wait::sent(ground.now),
+            wait,
+            begun: ground.now,
+            leaves: false,
+            patient: false,
             cseq: 1,
             accepted: false,
             notified: false,
@@ -88,14 +96,20 @@ impl Subscriptions {
 
     pub(super) fn response(&mut self, ground: &mut Ground, mark: Mark, cseq: u32, text: &Text<'_>) {
         let Start::Response { status, line } = text.start else { return };
-        let Some(subscription) = self.subscriptions.of(mark).filter(|one| one.cseq == cseq && !one.accepted)
+        let Some(subscription) =
+            self.subscriptions.of(mark).filter(|one| one.cseq == cseq && !one.accepted && !one.patient)
         else {
             ground.seen.late += 1;
             return;
         };
+        if let Some(at) = ground.anew_at(status, text, subscription.begun) {
+            subscription.patient = true;
+            subscription.wait.until(at);
+            return ground.timers.set(at, Whose::Subscription(mark.place));
+        }
         match status {
             ..200 => return subscription.wait.proceeding(),
-            200..300 if cseq == 1 => {
+            200..300 if !subscription.leaves => {
                 self.tally.record(TO_200, ground.now - subscription.wait.since);
                 self.tally.record(FROM_INTENDED, ground.now - subscription.intended);
                 self.tally.reached();
@@ -136,14 +150,14 @@ impl Subscriptions {
         }
         let ends = text.subscription_state.starts_with("terminated");
         let since = ground.now - subscription.wait.since;
-        match (subscription.cseq, ends) {
-            (1, true) => {
+        match (subscription.leaves, ends) {
+            (false, true) => {
                 let cause = format!("NOTIFY: {}", text.subscription_state);
                 subscription.fail(&mut self.tally, &cause);
                 return self.subscriptions.forget(mark.place);
             }
-            (1, false) if !subscription.notified => self.tally.record(TO_NOTIFY, since),
-            (2, true) => self.tally.record(TO_LAST_NOTIFY, since),
+            (false, false) if !subscription.notified => self.tally.record(TO_NOTIFY, since),
+            (true, true) => self.tally.record(TO_LAST_NOTIFY, since),
             // The registration has changed, or it comes again.
             _ => return,
         }
@@ -154,10 +168,15 @@ impl Subscriptions {
     pub(super) fn due(&mut self, ground: &mut Ground, place: u32, at: Instant) {
         let found = self.subscriptions.at(place).filter(|one| one.wait.due == Some(at));
         let Some(subscription) = found else { return };
-        if subscription.accepted {
+        if std::mem::take(&mut subscription.patient) {
+            self.tally.retried();
+            subscription.cseq += 1;
+            subscription.wait = ground.fresh(subscription.user);
+            subscription.transmit(ground);
+        } else if subscription.accepted {
             subscription.starve(&mut self.tally, "SUBSCRIBE: no NOTIFY (Timer N)");
             self.subscriptions.forget(place);
-        } else if subscription.wait.again(ground.now, T2) {
+        } else if ground.again(subscription.user, &mut subscription.wait, T2) {
             self.tally.sent_again();
             subscription.transmit(ground);
         } else {
@@ -172,11 +191,13 @@ impl Subscriptions {
         if !subscription.accepted || !subscription.notified {
             return;
         }
-        if subscription.cseq == 1 {
-            subscription.cseq = 2;
+        if !subscription.leaves {
+            subscription.leaves = true;
+            subscription.begun = ground.now;
+            subscription.cseq += 1;
             subscription.accepted = false;
             subscription.notified = false;
-            subscription.wait = Wait::sent(ground.now);
+            subscription.wait = ground.fresh(subscription.user);
             subscription.transmit(ground);
         } else {
             if !subscription.failed {
@@ -211,7 +232,7 @@ impl Subscription {
         if let Some(due) = self.wait.due {
             ground.timers.set(due, Whose::Subscription(self.mark.place));
         }
-        ground.send(self.user, |ground, out| self.write(ground, out));
+        ground.send(self.user, self.wait.to, |ground, out| self.write(ground, out));
     }
 
     fn write(&self, ground: &Ground, out: &mut Vec<u8>) {

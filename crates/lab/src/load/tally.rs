@@ -1,6 +1,9 @@
 //! What is counted while a run is measured.
 
-use super::report::{Count, Latency, Stage, Stages};
+use super::{
+    Progress,
+    report::{Count, Latency, Stage, Stages},
+};
 use hdrhistogram::Histogram;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -65,6 +68,7 @@ pub(super) struct Tally {
     count: Count,
     failures: Causes,
     in_time: u64,
+    reached: u64,
     /// Whether anything counts yet.
     pub(super) measuring: bool,
     /// Whether others are still being started.
@@ -79,6 +83,7 @@ impl Tally {
             count: Count::default(),
             failures: Causes::default(),
             in_time: 0,
+            reached: 0,
             measuring: false,
             starting: false,
         }
@@ -98,6 +103,7 @@ impl Tally {
     /// Something was reached that counts for the rate.
     pub(super) fn reached(&mut self) {
         self.in_time += u64::from(self.measuring && self.starting);
+        self.reached += u64::from(self.measuring);
     }
 
     pub(super) fn succeeded(&mut self, course: Option<&'static str>) {
@@ -125,6 +131,11 @@ impl Tally {
         self.count.retransmissions += u64::from(self.measuring);
     }
 
+    /// A request is made anew because the network asked for patience.
+    pub(super) fn retried(&mut self) {
+        self.count.retried += u64::from(self.measuring);
+    }
+
     /// Begins the measurement; the causes of failures before it.
     pub(super) fn measure(&mut self) -> Causes {
         self.measuring = true;
@@ -132,10 +143,15 @@ impl Tally {
         std::mem::take(&mut self.failures)
     }
 
-    /// Started, succeeded, failed, sent again so far.
-    pub(super) fn so_far(&self) -> [u64; 4] {
-        let Count { started, succeeded, failed, retransmissions, .. } = self.count;
-        [started, succeeded, failed, retransmissions]
+    /// Adds what happened so far.
+    pub(super) fn add_to(&self, progress: &mut Progress) {
+        let Count { started, succeeded, failed, retransmissions, retried, .. } = self.count;
+        progress.started += started;
+        progress.reached += self.reached;
+        progress.succeeded += succeeded;
+        progress.failed += failed;
+        progress.retransmissions += retransmissions;
+        progress.retried += retried;
     }
 
     /// The counts of a run in which things were started for so long.

@@ -42,6 +42,8 @@ pub(super) struct Text<'a> {
     pub(super) subscription_state: &'a str,
     /// Reason.
     pub(super) reason: &'a str,
+    /// Seconds in Retry-After.
+    pub(super) retry_after: Option<u32>,
 }
 
 impl<'a> Text<'a> {
@@ -65,6 +67,7 @@ impl<'a> Text<'a> {
             challenge: "",
             subscription_state: "",
             reason: "",
+            retry_after: None,
         };
         for line in lines {
             let (name, value) = line.split_once(':')?;
@@ -101,6 +104,10 @@ impl<'a> Text<'a> {
             6 if is("reason") => self.reason = value,
             7 if is("call-id") => self.call_id = value,
             7 if is("contact") => self.contact = value,
+            11 if is("retry-after") => {
+                let seconds = value.split([' ', ';', '(']).next();
+                self.retry_after = seconds.and_then(|seconds| seconds.parse().ok());
+            }
             12 if is("record-route") => self.record_routes.extend(elements(value)),
             13 if is("service-route") => self.service_routes.extend(elements(value)),
             16 if is("www-authenticate") => self.challenge = value,
@@ -164,7 +171,7 @@ mod tests {
     use crate::wire::text::uri;
 
     const OK: &str = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1:1;branch=z9hG4bKtop;rport=1\r\n\
-        v: SIP/2.0/UDP h;branch=z9hG4bKbelow\r\nFROM: \"a, <b>\" <sip:a@d;tag=no>;tag=f\r\nt: <sip:b@d>;tag=t;x=y\r\n\
+        v: SIP/2.0/UDP h;branch=z9hG4bKbelow\r\nRetry-After: 3 (soon);duration=9\r\nFROM: \"a, <b>\" <sip:a@d;tag=no>;tag=f\r\nt: <sip:b@d>;tag=t;x=y\r\n\
         Call-ID: c\r\nCSeq: 7 INVITE\r\nRecord-Route: <sip:1@h;lr>, <sip:2@h;lr;a=\",\">\r\n\
         Record-Route:<sip:3@h;lr>\r\nContact: <sip:b@1.2.3.4:5;x=y>;expires=3\r\nContent-Length: 4\r\n\r\na:b\n";
 
@@ -177,6 +184,7 @@ mod tests {
         assert_eq!((text.cseq, text.method, uri(text.contact)), (7, "INVITE", "sip:b@1.2.3.4:5;x=y"));
         assert_eq!(text.record_routes[..], ["<sip:1@h;lr>", "<sip:2@h;lr;a=\",\">", "<sip:3@h;lr>"]);
         assert!(text.routes.is_empty() && text.challenge.is_empty());
+        assert_eq!(text.retry_after, Some(3));
     }
 
     #[test]

@@ -56,17 +56,24 @@ pub(super) struct Wait {
     interval: Duration,
     /// When something is to be done.
     pub(super) due: Option<Instant>,
+    /// The node that a request went to; nothing for a response.
+    pub(super) to: Option<u16>,
 }
 
 impl Wait {
     /// Waits for nothing.
     pub(super) fn idle(now: Instant) -> Self {
-        Self { since: now, interval: T1, due: None }
+        Self { since: now, interval: T1, due: None, to: None }
     }
 
     /// Something leaves for the first time.
     pub(super) fn sent(now: Instant) -> Self {
-        Self { since: now, interval: T1, due: Some(now + T1) }
+        Self { since: now, interval: T1, due: Some(now + T1), to: None }
+    }
+
+    /// The same towards somebody.
+    pub(super) fn towards(self, to: Option<u16>) -> Self {
+        Self { to, ..self }
     }
 
     /// Its time has come: whether it is sent again, which it then is at doubled intervals up to `longest`; else it is given

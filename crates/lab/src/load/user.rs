@@ -30,6 +30,9 @@ pub(super) struct User {
     pub(super) phase: Phase,
     /// Whether what is under way is a re-registration.
     pub(super) anew: bool,
+    /// Whether it waits to make its request anew, and whether it has done so.
+    pub(super) patient: bool,
+    pub(super) tried_before: bool,
     /// Grows with every request; the branch carries it.
     pub(super) cseq: u32,
     pub(super) registered: bool,
@@ -50,6 +53,8 @@ impl User {
             name,
             phase: Phase::Idle,
             anew: false,
+            patient: false,
+            tried_before: false,
             cseq: 0,
             registered: false,
             service_route: String::new(),

@@ -4,7 +4,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
     net::SocketAddr,
 };
@@ -14,11 +14,17 @@ const REALM: &str = "ims.mnc001.mcc001.3gppnetwork.org";
 /// Sees what leaves, and changes it, or drops it with an empty text.
 pub type Tamper = Box<dyn FnMut(String) -> String + Send>;
 
+/// Sees what comes, and says whether it is asked to come again later.
+pub type Busy = Box<dyn FnMut(&str) -> bool + Send>;
+
 pub struct Scscf {
     address: SocketAddr,
     /// Contact and Path by user.
     bindings: BTreeMap<String, (String, String)>,
     tamper: Tamper,
+    busy: Busy,
+    /// Via of the requests that were.
+    put_off: BTreeSet<String>,
     nonce: String,
 }
 
@@ -88,6 +94,8 @@ impl Scscf {
             address,
             bindings: BTreeMap::new(),
             tamper: Box::new(|text| text),
+            busy: Box::new(|_| false),
+            put_off: BTreeSet::new(),
             nonce: STANDARD.encode([5_u8; 32]),
         }
     }
@@ -95,6 +103,13 @@ impl Scscf {
     #[must_use]
     pub fn tampering(mut self, tamper: impl FnMut(String) -> String + Send + 'static) -> Self {
         self.tamper = Box::new(tamper);
+        self
+    }
+
+    /// Asks for patience, a second of it, when told so of a request.
+    #[must_use]
+    pub fn busy(mut self, busy: impl FnMut(&str) -> bool + Send + 'static) -> Self {
+        self.busy = Box::new(busy);
         self
     }
 
@@ -128,6 +143,14 @@ impl Scscf {
     }
 
     fn request(&mut self, mut message: Message, from: SocketAddr) -> Vec<(SocketAddr, String)> {
+        let via = message.get("Via");
+        if message.start.starts_with("ACK ") && self.put_off.contains(via) {
+            return Vec::new();
+        }
+        if !message.start.starts_with("ACK ") && (self.busy)(&message.text()) {
+            self.put_off.insert(via.to_owned());
+            return vec![(from, message.response("503 Later", "Retry-After: 1\r\n"))];
+        }
         if message.start.starts_with("REGISTER ") {
             return vec![(from, self.register(&message))];
         }

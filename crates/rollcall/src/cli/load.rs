@@ -2,8 +2,11 @@
 
 use super::Usim;
 use clap::{Args, Subcommand};
-use lab::{load::Shares, provisioning};
-use std::net::SocketAddr;
+use lab::{
+    load::{Entry, Shares},
+    provisioning,
+};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 const CALLING: &str = "The lab needs twice as many subscribers: rollcall lab --generate 2N";
 const REGISTERING: &str = "The lab needs as many subscribers: rollcall lab --generate N";
@@ -28,6 +31,17 @@ pub(crate) enum LoadCommand {
     /// Registers as for calls first, then measures everything at once, each kind in its share of the rate.
     #[command(after_help = CALLING)]
     Mixed(LoadMixed),
+}
+
+impl LoadCommand {
+    /// What all have in common.
+    pub(crate) fn plan(&self) -> &LoadPlan {
+        match self {
+            Self::Register(plan) | Self::Reregister(plan) => plan,
+            Self::Call(args) => &args.plan,
+            Self::Mixed(args) => &args.plan,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -94,9 +108,18 @@ pub(crate) struct CallHabits {
 
 #[derive(Args, Debug)]
 pub(crate) struct LoadPlan {
-    /// Where SIP is sent
-    #[arg(long, env = "ROLLCALL_PROXY", value_name = "HOST:PORT", default_value = "127.0.0.1:5060")]
-    pub(crate) proxy: String,
+    /// Where SIP is sent: one node, or several of a cluster with commas between
+    #[arg(
+        long,
+        env = "ROLLCALL_PROXY",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:5060",
+        value_delimiter = ','
+    )]
+    pub(crate) proxy: Vec<String>,
+    /// Which of several nodes: random, any for each request; sticky, one for each user until it does not answer
+    #[arg(long, value_name = "HOW", default_value = "random", value_parser = Entry::from_str)]
+    pub(crate) entry: Entry,
     /// Home domain
     #[arg(long, default_value = provisioning::DOMAIN)]
     pub(crate) domain: String,
@@ -121,6 +144,9 @@ pub(crate) struct LoadPlan {
     /// Registrations per second before what is measured
     #[arg(long, value_name = "R", default_value_t = 1000.0, value_parser = rate)]
     pub(crate) registration_rate: f64,
+    /// Write what happened in each tenth of a second to a file, a line of JSON each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,

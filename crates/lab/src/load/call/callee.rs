@@ -6,7 +6,7 @@ use super::{
         ground::Dialog,
         timers::{GIVE_UP, T2, Wait},
     },
-    BYE_TO_200, CALLEE_BYE, Call, Course, Scene, TO_CALLEE, words,
+    ANEW, BYE_TO_200, CALLEE_BYE, Call, Course, Heard, Scene, TO_CALLEE, words,
 };
 use std::net::SocketAddr;
 use tokio::time::Instant;
@@ -23,6 +23,8 @@ enum Stage {
     Up,
     /// BYE is out.
     Leaving,
+    /// The network asks for patience; BYE follows, made anew.
+    Patient,
     Over,
 }
 
@@ -30,6 +32,10 @@ enum Stage {
 pub(super) struct Callee {
     stage: Stage,
     pub(super) wait: Wait,
+    /// CSeq of the INVITE.
+    cseq: u32,
+    /// How often BYE was made anew.
+    pub(super) byes: u32,
     /// Where responses to the INVITE go.
     peer: Option<SocketAddr>,
     /// When the final response first left.
@@ -54,6 +60,8 @@ impl Callee {
         Self {
             stage: Stage::Idle,
             wait: Wait::idle(now),
+            cseq: 0,
+            byes: 0,
             peer: None,
             answered: None,
             left: false,
@@ -115,6 +123,12 @@ impl Call {
 
     fn invited(&mut self, scene: &mut Scene<'_>, arrival: &Arrival<'_, '_>) {
         let now = scene.ground.now;
+        let talks = matches!(self.called.stage, Stage::Up | Stage::Leaving | Stage::Patient);
+        if arrival.text.cseq > self.called.cseq && !talks {
+            // The caller makes it anew: whatever became of the former one, nobody waits for it.
+            self.called = Callee::new(now);
+            self.called.cseq = arrival.text.cseq;
+        }
         match self.called.stage {
             Stage::Idle => {}
             Stage::Ringing => {
@@ -125,12 +139,12 @@ impl Call {
                 scene.ground.seen.repeated += 1;
                 return self.respond(scene, status);
             }
-            Stage::Answered | Stage::Up | Stage::Leaving | Stage::Over => {
+            Stage::Answered | Stage::Up | Stage::Leaving | Stage::Patient | Stage::Over => {
                 scene.ground.seen.repeated += 1;
                 return;
             }
         }
-        scene.tally.record(TO_CALLEE, now - self.calling.invited());
+        scene.tally.record(TO_CALLEE, now - self.calling.invited);
         self.routed(scene, arrival, self.callee, PATH);
         let text = arrival.text;
         let set = text.record_routes.iter().rev().copied();
@@ -202,7 +216,7 @@ impl Call {
                     }
                 }
             }
-            Stage::Up | Stage::Leaving => scene.ground.seen.repeated += 1,
+            Stage::Up | Stage::Leaving | Stage::Patient => scene.ground.seen.repeated += 1,
             // A BYE has overtaken it, or it comes again.
             Stage::Over => scene.ground.seen.late += 1,
             Stage::Idle | Stage::Ringing => {
@@ -233,21 +247,29 @@ impl Call {
     fn callee_leaves(&mut self, scene: &mut Scene<'_>) {
         self.called.stage = Stage::Leaving;
         self.called.left = true;
-        self.called.wait = Wait::sent(scene.ground.now);
+        self.called.wait = scene.ground.fresh(self.callee);
         self.send_callee_bye(scene);
     }
 
     fn send_callee_bye(&self, scene: &mut Scene<'_>) {
         let Some(invited) = &self.called.invited else { return };
-        scene
-            .ground
-            .send(self.callee, |ground, out| self.write_within(ground, &invited.dialog, CALLEE_BYE, out));
+        let to = self.called.wait.to;
+        scene.ground.send(self.callee, to, |ground, out| {
+            self.write_within(ground, &invited.dialog, CALLEE_BYE, out);
+        });
     }
 
-    pub(super) fn bye_of_callee_answered(&mut self, scene: &mut Scene<'_>, status: u16, line: &str) {
-        if self.called.stage != Stage::Leaving {
+    pub(super) fn bye_of_callee_answered(&mut self, scene: &mut Scene<'_>, heard: &Heard<'_, '_>) {
+        let Heard { status, line, text, attempt, .. } = *heard;
+        if self.called.stage != Stage::Leaving || attempt != self.called.byes {
             scene.ground.seen.repeated += u64::from(status >= 200);
             return;
+        }
+        if let Some(at) =
+            scene.ground.anew_at(status, text, self.called.wait.since).filter(|_| attempt < ANEW)
+        {
+            self.called.stage = Stage::Patient;
+            return self.called.wait.until(at);
         }
         match status {
             ..200 => return self.called.wait.proceeding(),
@@ -260,11 +282,11 @@ impl Call {
     fn bye_to_callee(&mut self, scene: &mut Scene<'_>, arrival: &Arrival<'_, '_>) {
         let text = arrival.text;
         match self.called.stage {
-            Stage::Answered | Stage::Up | Stage::Leaving if self.calling.has_left() => {
+            Stage::Answered | Stage::Up | Stage::Leaving | Stage::Patient if self.calling.has_left() => {
                 self.routed(scene, arrival, self.callee, TERMINATING);
                 self.called.over();
             }
-            Stage::Answered | Stage::Up | Stage::Leaving => {
+            Stage::Answered | Stage::Up | Stage::Leaving | Stage::Patient => {
                 self.released(scene, text.reason);
                 self.called.over();
             }
@@ -310,8 +332,13 @@ impl Call {
                 }
                 self.callee_leaves(scene);
             }
+            Stage::Patient => {
+                scene.tally.retried();
+                self.called.byes += 1;
+                self.callee_leaves(scene);
+            }
             Stage::Leaving => {
-                if self.called.wait.again(now, T2) {
+                if scene.ground.again(self.callee, &mut self.called.wait, T2) {
                     scene.tally.sent_again();
                     self.send_callee_bye(scene);
                 } else {

@@ -7,8 +7,8 @@ use super::{
         text::Text,
         timers::{GIVE_UP, T2, Wait},
     },
-    ACK, ANSWER_TO_CALLER, BYE, BYE_TO_200, CANCEL_TO_487, Call, Course, INVITE, REJECT_TO_CALLER, Scene,
-    TO_100, TO_180, TO_180_FROM_INTENDED, TO_200,
+    ANEW, ANSWER_TO_CALLER, BYE, BYE_TO_200, CANCEL_TO_487, Call, Course, Heard, INVITE, REJECT_TO_CALLER,
+    Scene, TO_100, TO_180, TO_180_FROM_INTENDED, TO_200,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ const WITHOUT_180: Duration = Duration::from_secs(2);
 enum Stage {
     /// INVITE is out.
     Calling,
+    /// The network asks for patience; INVITE follows, made anew.
+    Patient,
     /// A provisional response has come.
     Proceeding,
     /// CANCEL is out.
@@ -30,6 +32,8 @@ enum Stage {
     Up,
     /// BYE is out.
     Leaving,
+    /// The network asks for patience; BYE follows, made anew.
+    PatientToLeave,
     Over,
 }
 
@@ -37,12 +41,16 @@ enum Stage {
 pub(super) struct Caller {
     stage: Stage,
     pub(super) wait: Wait,
-    invited: Instant,
+    /// When the INVITE left.
+    pub(super) invited: Instant,
+    /// How often INVITE and BYE were made anew.
+    pub(super) attempt: u32,
+    pub(super) byes: u32,
     rang: bool,
     /// Whether it has sent BYE.
     left: bool,
     /// From the 2xx on.
-    dialog: Option<Box<Dialog>>,
+    pub(super) dialog: Option<Box<Dialog>>,
 }
 
 impl Caller {
@@ -51,6 +59,8 @@ impl Caller {
             stage: Stage::Calling,
             wait: Wait::idle(now),
             invited: now,
+            attempt: 0,
+            byes: 0,
             rang: false,
             left: false,
             dialog: None,
@@ -74,11 +84,6 @@ impl Caller {
         self.left
     }
 
-    /// When the INVITE first left.
-    pub(super) fn invited(&self) -> Instant {
-        self.invited
-    }
-
     /// Frees what only a call under way needs.
     pub(super) fn forget(&mut self, until: Instant) {
         self.dialog = None;
@@ -93,53 +98,42 @@ impl Caller {
 
 impl Call {
     pub(super) fn invite(&mut self, scene: &mut Scene<'_>) {
-        let now = scene.ground.now;
-        self.calling.invited = now;
-        self.calling.wait = Wait::sent(now);
+        self.calling.stage = Stage::Calling;
+        self.calling.invited = scene.ground.now;
+        self.calling.wait = scene.ground.fresh(self.caller);
         self.send_invite(scene);
-    }
-
-    fn send_invite(&self, scene: &mut Scene<'_>) {
-        scene.ground.send(self.caller, |ground, out| self.write_invite(ground, out));
-    }
-
-    fn send_after_invite(&self, scene: &mut Scene<'_>, method: &str, to: &str) {
-        scene.ground.send(self.caller, |ground, out| self.write_after_invite(ground, method, to, out));
-    }
-
-    fn send_within(&self, scene: &mut Scene<'_>, step: u32) {
-        let Some(dialog) = &self.calling.dialog else { return };
-        scene.ground.send(self.caller, |ground, out| self.write_within(ground, dialog, step, out));
     }
 
     fn leave(&mut self, scene: &mut Scene<'_>) {
         self.calling.stage = Stage::Leaving;
         self.calling.left = true;
-        self.calling.wait = Wait::sent(scene.ground.now);
-        self.send_within(scene, BYE);
+        self.calling.wait = scene.ground.fresh(self.caller);
+        self.send_within(scene, self.calling.wait.to, BYE);
     }
 
     fn cancel(&mut self, scene: &mut Scene<'_>) {
         self.calling.stage = Stage::Cancelling;
-        self.calling.wait = Wait::sent(scene.ground.now);
-        self.send_after_invite(scene, "CANCEL", "");
+        self.calling.wait = Wait::sent(scene.ground.now).towards(self.calling.wait.to);
+        self.send_cancel(scene);
     }
 
     /// A response to a request of the caller's.
-    pub(super) fn heard_by_caller(
-        &mut self,
-        scene: &mut Scene<'_>,
-        step: u32,
-        status: u16,
-        line: &str,
-        text: &Text<'_>,
-    ) {
+    pub(super) fn heard_by_caller(&mut self, scene: &mut Scene<'_>, heard: &Heard<'_, '_>) {
+        let Heard { step, attempt, from, status, line, text } = *heard;
+        if step == INVITE && attempt != self.calling.attempt && status < 300 {
+            scene.ground.seen.late += 1;
+            return;
+        }
+        // CANCEL is for whoever has the INVITE.
+        if step == INVITE && attempt == self.calling.attempt {
+            self.calling.wait.to = scene.ground.entries.of_several(from).or(self.calling.wait.to);
+        }
         match (step, text.method) {
             (INVITE, "INVITE") if status < 200 => self.invite_proceeds(scene, status),
             (INVITE, "INVITE") if status < 300 => self.invite_answered(scene, text),
-            (INVITE, "INVITE") => self.invite_refused(scene, status, line, text),
+            (INVITE, "INVITE") => self.invite_refused(scene, heard),
             (INVITE, "CANCEL") => self.cancel_answered(scene, status, line),
-            (BYE, "BYE") => self.bye_of_caller_answered(scene, status, line),
+            (BYE, "BYE") => self.bye_of_caller_answered(scene, heard),
             _ => scene.ground.seen.unexpected.count("response to a request that was not sent"),
         }
     }
@@ -184,7 +178,7 @@ impl Call {
         if let Some(dialog) = &self.calling.dialog {
             if dialog.to == text.to {
                 scene.ground.seen.repeated += 1;
-                self.send_within(scene, ACK);
+                self.acknowledge(scene);
             } else {
                 scene.ground.seen.unexpected.count("2xx with another tag than the first");
             }
@@ -193,7 +187,7 @@ impl Call {
         let (own, dialog) = Dialog::answered(scene.ground, self.caller, text);
         let routed = own && !dialog.route.is_empty();
         self.calling.dialog = Some(Box::new(dialog));
-        self.send_within(scene, ACK);
+        self.acknowledge(scene);
         match self.calling.stage {
             Stage::Calling | Stage::Proceeding => {
                 scene.tally.record(TO_200, now - self.calling.invited);
@@ -202,7 +196,13 @@ impl Call {
                 }
             }
             // The answer crossed the CANCEL, or came after everything was given up.
-            Stage::Cancelling | Stage::Cancelled | Stage::Over | Stage::Up | Stage::Leaving => {
+            Stage::Cancelling
+            | Stage::Cancelled
+            | Stage::Over
+            | Stage::Up
+            | Stage::Leaving
+            | Stage::Patient
+            | Stage::PatientToLeave => {
                 self.fail(scene, "INVITE: 200 after it was given up");
                 return self.leave(scene);
             }
@@ -226,12 +226,20 @@ impl Call {
         }
     }
 
-    fn invite_refused(&mut self, scene: &mut Scene<'_>, status: u16, line: &str, text: &Text<'_>) {
+    fn invite_refused(&mut self, scene: &mut Scene<'_>, heard: &Heard<'_, '_>) {
+        let Heard { status, line, text, .. } = *heard;
         let now = scene.ground.now;
-        self.send_after_invite(scene, "ACK", text.to);
-        if self.calling.stage == Stage::Over || self.calling.dialog.is_some() {
+        self.acknowledge_refusal(scene, heard);
+        let former = heard.attempt != self.calling.attempt || self.calling.stage == Stage::Patient;
+        if former || self.calling.stage == Stage::Over || self.calling.dialog.is_some() {
             scene.ground.seen.repeated += 1;
             return;
+        }
+        let anew_at = scene.ground.anew_at(status, text, self.begun);
+        if let Some(at) = anew_at.filter(|_| matches!(self.calling.stage, Stage::Calling | Stage::Proceeding))
+        {
+            self.calling.stage = Stage::Patient;
+            return self.calling.wait.until(at);
         }
         let cancelled = matches!(self.calling.stage, Stage::Cancelling | Stage::Cancelled);
         match (self.course, status) {
@@ -270,10 +278,17 @@ impl Call {
         }
     }
 
-    fn bye_of_caller_answered(&mut self, scene: &mut Scene<'_>, status: u16, line: &str) {
-        if self.calling.stage != Stage::Leaving {
+    fn bye_of_caller_answered(&mut self, scene: &mut Scene<'_>, heard: &Heard<'_, '_>) {
+        let Heard { status, line, text, attempt, .. } = *heard;
+        if self.calling.stage != Stage::Leaving || attempt != self.calling.byes {
             scene.ground.seen.repeated += u64::from(status >= 200);
             return;
+        }
+        if let Some(at) =
+            scene.ground.anew_at(status, text, self.calling.wait.since).filter(|_| attempt < ANEW)
+        {
+            self.calling.stage = Stage::PatientToLeave;
+            return self.calling.wait.until(at);
         }
         match status {
             ..200 => return self.calling.wait.proceeding(),
@@ -293,15 +308,15 @@ impl Call {
         arrival.answer(scene.ground, "200 OK");
         match self.calling.stage {
             Stage::Over => scene.ground.seen.repeated += 1,
-            Stage::Up | Stage::Leaving if !self.called.has_left() => {
+            Stage::Up | Stage::Leaving | Stage::PatientToLeave if !self.called.has_left() => {
                 self.released(scene, text.reason);
                 self.calling.over();
             }
-            Stage::Up | Stage::Leaving => {
+            Stage::Up | Stage::Leaving | Stage::PatientToLeave => {
                 self.routed(scene, arrival, self.caller, ORIGINATING);
                 self.calling.over();
             }
-            Stage::Calling | Stage::Proceeding | Stage::Cancelling | Stage::Cancelled => {
+            Stage::Calling | Stage::Patient | Stage::Proceeding | Stage::Cancelling | Stage::Cancelled => {
                 scene.ground.seen.unexpected.count("BYE before the answer");
             }
         }
@@ -317,8 +332,19 @@ impl Call {
     pub(super) fn caller_due(&mut self, scene: &mut Scene<'_>) {
         let now = scene.ground.now;
         match self.calling.stage {
+            Stage::Patient => {
+                scene.tally.retried();
+                self.calling.attempt += 1;
+                self.calling.rang = false;
+                self.invite(scene);
+            }
+            Stage::PatientToLeave => {
+                scene.tally.retried();
+                self.calling.byes += 1;
+                self.leave(scene);
+            }
             Stage::Calling => {
-                if self.calling.wait.again(now, GIVE_UP) {
+                if scene.ground.again(self.caller, &mut self.calling.wait, GIVE_UP) {
                     scene.tally.sent_again();
                     self.send_invite(scene);
                 } else {
@@ -335,7 +361,7 @@ impl Call {
             Stage::Cancelling => {
                 if self.calling.wait.again(now, T2) {
                     scene.tally.sent_again();
-                    self.send_after_invite(scene, "CANCEL", "");
+                    self.send_cancel(scene);
                 } else {
                     self.starve(scene, "CANCEL: no answer (Timer F)");
                     self.calling.over();
@@ -352,9 +378,9 @@ impl Call {
                 self.leave(scene);
             }
             Stage::Leaving => {
-                if self.calling.wait.again(now, T2) {
+                if scene.ground.again(self.caller, &mut self.calling.wait, T2) {
                     scene.tally.sent_again();
-                    self.send_within(scene, BYE);
+                    self.send_within(scene, self.calling.wait.to, BYE);
                 } else {
                     self.starve(scene, "BYE: no answer (Timer F)");
                     self.calling.over();

@@ -2,6 +2,7 @@
 
 mod callee;
 mod caller;
+mod sending;
 mod words;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
 };
 use callee::Callee;
 use caller::Caller;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 use tokio::time::Instant;
 
 pub(super) const STAGES: &[Stage] = &[
@@ -41,7 +42,10 @@ const BYE_TO_200: usize = 6;
 const REJECT_TO_CALLER: usize = 7;
 const CANCEL_TO_487: usize = 8;
 
-/// Steps of a call as branches tell them: CANCEL and the ACK to a refusal have INVITE's.
+/// Steps of a call as branches tell them, and how often each was made anew: CANCEL and the ACK to a refusal have INVITE's.
+const STEPS: u32 = 8;
+/// How often BYE is made anew at most.
+const ANEW: u32 = 10;
 const INVITE: u32 = 1;
 const ACK: u32 = 2;
 const BYE: u32 = 3;
@@ -120,6 +124,7 @@ struct Call {
     callee: u32,
     course: Course,
     intended: Instant,
+    begun: Instant,
     calling: Caller,
     called: Callee,
     failed: bool,
@@ -132,6 +137,17 @@ struct Scene<'a> {
     ground: &'a mut Ground,
     tally: &'a mut Tally,
     habits: Habits,
+}
+
+/// A response to a request of a call.
+struct Heard<'a, 'b> {
+    step: u32,
+    /// How often that request had been made anew.
+    attempt: u32,
+    from: SocketAddr,
+    status: u16,
+    line: &'a str,
+    text: &'a Text<'b>,
 }
 
 /// All calls of a run.
@@ -166,6 +182,7 @@ impl Calls {
             callee,
             course,
             intended,
+            begun: ground.now,
             calling: Caller::new(ground.now),
             called: Callee::new(ground.now),
             failed: false,
@@ -177,7 +194,14 @@ impl Calls {
     }
 
     /// A response to a request of ours.
-    pub(super) fn response(&mut self, ground: &mut Ground, mark: Mark, step: u32, text: &Text<'_>) {
+    pub(super) fn response(
+        &mut self,
+        ground: &mut Ground,
+        mark: Mark,
+        step: u32,
+        from: SocketAddr,
+        text: &Text<'_>,
+    ) {
         let Start::Response { status, line } = text.start else { return };
         if self.calls.of(mark).is_none() {
             ground.seen.late += 1;
@@ -186,9 +210,10 @@ impl Calls {
         if text.vias.len() != 1 {
             ground.seen.unexpected.count("response with another Via than that of its request");
         }
-        self.on(ground, mark.place, |call, scene| match step {
-            CALLEE_BYE => call.bye_of_callee_answered(scene, status, line),
-            _ => call.heard_by_caller(scene, step, status, line, text),
+        let heard = Heard { step: step % STEPS, attempt: step / STEPS, from, status, line, text };
+        self.on(ground, mark.place, |call, scene| match heard.step {
+            CALLEE_BYE => call.bye_of_callee_answered(scene, &heard),
+            _ => call.heard_by_caller(scene, &heard),
         });
     }
 

@@ -4,9 +4,10 @@ use super::{
     super::{
         arrival::{ORIGINATING, TERMINATING},
         ground::{Dialog, Ground, echo},
+        mark::Branch,
         text::Text,
     },
-    ACK, BYE, CALLEE_BYE, Call, INVITE,
+    ACK, BYE, CALLEE_BYE, Call, INVITE, STEPS,
 };
 use std::io::Write;
 
@@ -24,24 +25,38 @@ impl Call {
         let (caller, callee) = (&ground.user(self.caller).name, &ground.user(self.callee).name);
         let (local, mark) = (ground.address_of(self.caller), self.mark);
         let uri = format_args!("sip:{callee}@{domain}");
-        ground.write_head(self.caller, "INVITE", uri, self.mark.branch(INVITE), out);
+        let attempt = self.calling.attempt;
+        ground.write_head(self.caller, "INVITE", uri, self.branch(INVITE, attempt), out);
         ground.write_service_route(self.caller, out);
         let _ = write!(
             out,
             "Record-Route: <sip:{ORIGINATING}@{local};lr>\r\nMax-Forwards: 70\r\n\
-             From: <sip:{caller}@{domain}>;tag=o{mark}\r\nTo: <sip:{callee}@{domain}>\r\nCall-ID: {mark}\r\nCSeq: 1 INVITE\r\n\
+             From: <sip:{caller}@{domain}>;tag=o{mark}\r\nTo: <sip:{callee}@{domain}>\r\nCall-ID: {mark}\r\nCSeq: {} INVITE\r\n\
              Contact: <sip:{caller}@{local}>\r\nP-Asserted-Identity: <sip:{caller}@{domain}>\r\n\
-             P-Charging-Vector: icid-value=\"{mark}\";orig-ioi={domain}\r\n"
+             P-Charging-Vector: icid-value=\"{mark}\";orig-ioi={domain}\r\n",
+            1 + attempt
         );
         with_sdp(ground, out);
     }
 
-    /// CANCEL, or the ACK to a refusal: both go where the INVITE went.
-    pub(super) fn write_after_invite(&self, ground: &Ground, method: &str, to: &str, out: &mut Vec<u8>) {
+    /// The branch of a step, made anew so often.
+    fn branch(&self, step: u32, attempt: u32) -> Branch {
+        self.mark.branch(step + STEPS * attempt)
+    }
+
+    /// CANCEL, or the ACK to a refusal of the INVITE that was made anew so often: both go where that INVITE went.
+    pub(super) fn write_after_invite(
+        &self,
+        ground: &Ground,
+        method: &str,
+        attempt: u32,
+        to: &str,
+        out: &mut Vec<u8>,
+    ) {
         let domain = &ground.domain;
         let (caller, callee) = (&ground.user(self.caller).name, &ground.user(self.callee).name);
         let uri = format_args!("sip:{callee}@{domain}");
-        ground.write_head(self.caller, method, uri, self.mark.branch(INVITE), out);
+        ground.write_head(self.caller, method, uri, self.branch(INVITE, attempt), out);
         ground.write_service_route(self.caller, out);
         let _ = write!(out, "Max-Forwards: 70\r\nFrom: <sip:{caller}@{domain}>;tag=o{}\r\n", self.mark);
         if to.is_empty() {
@@ -49,19 +64,20 @@ impl Call {
         } else {
             let _ = write!(out, "To: {to}\r\n");
         }
-        let _ = write!(out, "Call-ID: {}\r\nCSeq: 1 {method}\r\n", self.mark);
+        let _ = write!(out, "Call-ID: {}\r\nCSeq: {} {method}\r\n", self.mark, 1 + attempt);
         out.extend_from_slice(EMPTY);
     }
 
     /// A request of either side within the dialog.
     pub(super) fn write_within(&self, ground: &Ground, dialog: &Dialog, step: u32, out: &mut Vec<u8>) {
-        let (method, user, cseq) = match step {
-            ACK => ("ACK", self.caller, 1),
-            BYE => ("BYE", self.caller, 2),
-            CALLEE_BYE => ("BYE", self.callee, 1),
+        let invited = 1 + self.calling.attempt;
+        let (method, user, attempt, cseq) = match step {
+            ACK => ("ACK", self.caller, self.calling.attempt, invited),
+            BYE => ("BYE", self.caller, self.calling.byes, invited + 1 + self.calling.byes),
+            CALLEE_BYE => ("BYE", self.callee, self.called.byes, 1 + self.called.byes),
             _ => return,
         };
-        ground.write_head(user, method, &dialog.target, self.mark.branch(step), out);
+        ground.write_head(user, method, &dialog.target, self.branch(step, attempt), out);
         out.extend_from_slice(&dialog.route);
         let _ = write!(
             out,

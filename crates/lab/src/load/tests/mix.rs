@@ -2,7 +2,7 @@
 
 use super::{HOP, PROXY, World, tampering, usual};
 use crate::load::{
-    Habits, Shares,
+    Habits, Progress, Shares,
     mix::{Mix, Procedure},
 };
 use std::time::Duration;
@@ -49,7 +49,9 @@ fn every_kind_runs_beside_the_others_and_bears_loss() {
             world = world.start(mix.next(), 1);
         }
         for procedure in Procedure::ALL {
-            let [started, succeeded, failed, retransmissions] = world.engine.tally(procedure).so_far();
+            let mut so_far = Progress::default();
+            world.engine.tally(procedure).add_to(&mut so_far);
+            let Progress { started, succeeded, failed, retransmissions, .. } = so_far;
             assert!(started >= 10, "{procedure:?}");
             // The S-CSCF of these tests sends no NOTIFY again.
             let may_fail = loses && procedure == Procedure::Subscribe;

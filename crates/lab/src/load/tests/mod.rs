@@ -1,6 +1,7 @@
 //! A run through a small S-CSCF in virtual time.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 mod mix;
 #[path = "../../../tests/load_scscf/mod.rs"]
 mod scscf;
@@ -8,7 +9,7 @@ mod scscf;
 pub(crate) use scscf::Scscf;
 
 use super::{
-    Count, Habits, Plan,
+    Count, Entry, Habits, Plan,
     engine::Engine,
     ground::{Ground, Seen},
     mix::Procedure,
@@ -32,12 +33,29 @@ pub(crate) struct World {
     under_way: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     pub(crate) number: u64,
     pub(crate) lose: Loss,
+    /// Other nodes in front of the same S-CSCF, those of them that are dead, and what came to each.
+    pub(crate) nodes: Vec<SocketAddr>,
+    pub(crate) dead: Vec<SocketAddr>,
+    pub(crate) entered: BTreeMap<SocketAddr, Vec<Vec<u8>>>,
+    /// Where the request of a branch entered.
+    entries: BTreeMap<String, SocketAddr>,
 }
 
 impl World {
     pub(crate) fn new(pairs: u32, habits: Habits, scscf: Scscf) -> Self {
+        Self::among(&[PROXY.into()], Entry::Random, pairs, habits, scscf)
+    }
+
+    /// The same behind several nodes.
+    pub(crate) fn among(
+        nodes: &[SocketAddr],
+        entry: Entry,
+        pairs: u32,
+        habits: Habits,
+        scscf: Scscf,
+    ) -> Self {
         let sockets: Vec<SocketAddr> = (6000..6004).map(|port| ([127, 0, 0, 1], port).into()).collect();
-        let plan = Plan { users: pairs, ..Plan::new(PROXY.into()) };
+        let plan = Plan { users: pairs, proxies: nodes.to_vec(), entry, ..Plan::new(PROXY.into()) };
         let ground = Ground::new(&plan, &sockets, true);
         let mut world = Self {
             engine: Engine::new(ground, habits),
@@ -46,6 +64,10 @@ impl World {
             under_way: BTreeMap::new(),
             number: 0,
             lose: Box::new(|_| false),
+            nodes: nodes.to_vec(),
+            dead: Vec::new(),
+            entered: BTreeMap::new(),
+            entries: BTreeMap::new(),
         };
         for _ in 0..2 * pairs {
             let now = world.engine.ground.now;
@@ -86,10 +108,17 @@ impl World {
             let (_, (from, to, octets)) = self.under_way.pop_first().unwrap();
             match self.sockets.iter().position(|socket| *socket == to) {
                 Some(socket) => self.engine.hear(socket as u16, from, &octets),
+                None if self.dead.contains(&to) => {}
                 None => {
-                    assert_eq!(to, PROXY.into(), "nobody is there");
-                    for (to, octets) in self.scscf.hear(from, &octets) {
-                        self.post(PROXY.into(), to, octets);
+                    assert!(to == PROXY.into() || self.nodes.contains(&to), "nobody is there");
+                    if !octets.starts_with(b"SIP/2.0") {
+                        self.entries.insert(branch(&octets), to);
+                    }
+                    self.entered.entry(to).or_default().push(octets.clone());
+                    for (next, octets) in self.scscf.hear(from, &octets) {
+                        // Responses come from where the request entered, requests from whichever node has the user.
+                        let entry = self.entries.get(&branch(&octets)).copied();
+                        self.post(entry.unwrap_or(PROXY.into()), next, octets);
                     }
                 }
             }
@@ -126,6 +155,13 @@ impl World {
         let tally = std::mem::replace(self.engine.tally(procedure), Tally::new(&[]));
         (tally.count(Duration::from_secs(1)), self.engine.ground.seen)
     }
+}
+
+/// The branch of the topmost Via.
+pub(crate) fn branch(octets: &[u8]) -> String {
+    let text = String::from_utf8_lossy(octets);
+    let branch = text.split("branch=").nth(1).unwrap_or("");
+    branch.split([';', ',', '\r']).next().unwrap_or("").to_owned()
 }
 
 pub(crate) fn usual() -> Scscf {
