@@ -3,6 +3,7 @@
 use scscf::view::View;
 use scscf::{Impi, Span, Timestamp, Told};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -60,15 +61,15 @@ pub enum Answer {
     /// A page of users.
     Users(Page),
     /// One user.
-    User(Box<UserView>),
+    User(Shown),
     /// How a wish was taken.
     Told(Told),
     /// The view now, and observations from now on.
     Watching {
         /// The user as it is, with its history.
-        view: Box<UserView>,
-        /// What happens next; closed when the watcher is too slow or the node stops.
-        observations: mpsc::Receiver<Arc<Observation>>,
+        view: Shown,
+        /// What happens next; closed when the watcher is too slow, the user moves or the node stops.
+        observations: mpsc::Receiver<Seen>,
     },
     /// Nodes and shards.
     Cluster(ClusterView),
@@ -82,6 +83,25 @@ pub enum Answer {
     Refused(String),
     /// Not now.
     Unavailable(String),
+}
+
+/// A user to be shown.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Shown {
+    /// One of this node's.
+    Here(Box<UserView>),
+    /// One of another node's, as that wrote it: a [`UserView`].
+    There(Box<RawValue>),
+}
+
+/// A step of a user who is watched.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// Of one of this node's.
+    Here(Arc<Observation>),
+    /// Of one of another node's, as that wrote it with [`Observation::to_json`].
+    There(Box<str>),
 }
 
 /// A page of users.
@@ -145,6 +165,32 @@ pub struct Observation {
     /// The user after the step; absent in history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub view: Option<Box<View>>,
+}
+
+impl Observation {
+    /// As watchers read it: with the user's place.
+    pub fn to_json(&self, shard: u16, node: &str) -> String {
+        #[derive(Serialize)]
+        struct Told<'a> {
+            at: String,
+            cause: &'a str,
+            summary: &'a str,
+            refused: &'a Option<Refused>,
+            effects: &'a [String],
+            view: Option<Placed<'a>>,
+        }
+        #[derive(Serialize)]
+        struct Placed<'a> {
+            #[serde(flatten)]
+            view: &'a View,
+            shard: u16,
+            node: &'a str,
+        }
+        let Self { at, cause, summary, refused, effects, view } = self;
+        let view = view.as_deref().map(|view| Placed { view, shard, node });
+        let told = Told { at: at.rfc3339(), cause, summary, refused, effects, view };
+        serde_json::to_string(&told).unwrap_or_default()
+    }
 }
 
 /// A refusal and its clause.

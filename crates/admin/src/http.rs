@@ -132,7 +132,7 @@ async fn user(request: HttpRequest, desk: web::Data<Desk>) -> Result<HttpRespons
     query::none(request.query_string())?;
     let impi = query::impi(request.uri().path())?;
     match desk.ask(Ask::User(impi)).await? {
-        Answer::User(view) => Ok(fresh(StatusCode::OK, &*view)),
+        Answer::User(view) => Ok(fresh(StatusCode::OK, &view)),
         other => Err(astray(&other)),
     }
 }

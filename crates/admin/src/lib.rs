@@ -13,8 +13,8 @@ mod rehearsal;
 mod watch;
 
 pub use ask::{
-    Answer, Answering, Ask, ClusterView, Filter, Node, NodeView, Observation, Page, Refused, Row, ShardView,
-    UserView,
+    Answer, Answering, Ask, ClusterView, Filter, Node, NodeView, Observation, Page, Refused, Row, Seen,
+    ShardView, Shown, UserView,
 };
 
 use actix_web::{App, HttpServer, dev::Server, web};

@@ -20,7 +20,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 #[derive(Default)]
 struct Actor {
     asked: Mutex<Vec<Ask>>,
-    watchers: Mutex<Vec<mpsc::Sender<Arc<Observation>>>>,
+    watchers: Mutex<Vec<mpsc::Sender<Seen>>>,
 }
 
 fn view() -> View {
@@ -66,11 +66,11 @@ impl Node for Actor {
         let answer = match ask {
             Ask::Users(_) => Answer::Users(Page { users: Vec::new(), next: Some("c".into()) }),
             Ask::User(impi) | Ask::Watch(impi) if impi.as_str() == "nobody@a.b" => Answer::NotFound,
-            Ask::User(_) => Answer::User(Box::new(user_view())),
+            Ask::User(_) => Answer::User(Shown::Here(Box::new(user_view()))),
             Ask::Watch(_) => {
                 let (sender, observations) = mpsc::channel(4);
                 self.watchers.lock().unwrap().push(sender);
-                Answer::Watching { view: Box::new(user_view()), observations }
+                Answer::Watching { view: Shown::Here(Box::new(user_view())), observations }
             }
             Ask::Reauthenticate { impi, .. } => Answer::Told(match impi.as_str() {
                 "nobody@a.b" => Told::NotRegistered,

@@ -1,14 +1,12 @@
 //! One user followed live, as server-sent events.
 
-use crate::ask::{Observation, Refused, UserView};
+use crate::ask::{Seen, Shown};
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use actix_web::web::Bytes;
 use futures_util::stream;
-use scscf::view::View;
 use serde::Serialize;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -20,20 +18,18 @@ const BATCH: usize = 64;
 /// Streams `event: view` once, then `event: observation` for each step, and `event: end` when the observations end:
 /// the watcher was too slow, or the user moved or the node stops. It should ask again.
 pub(crate) fn stream(
-    view: &UserView,
-    observations: mpsc::Receiver<Arc<Observation>>,
+    view: &Shown,
+    observations: mpsc::Receiver<Seen>,
     permit: OwnedSemaphorePermit,
 ) -> HttpResponse {
     let mut first = String::from("retry: 1000\n");
     event(&mut first, "view", view);
-    let watch = Watch {
-        first: Some(first),
-        observations,
-        shard: view.shard,
-        node: view.node.clone(),
-        over: false,
-        _permit: permit,
+    let (shard, node) = match view {
+        Shown::Here(view) => (view.shard, view.node.clone()),
+        // What another node tells says itself where its user is.
+        Shown::There(_) => (0, String::new()),
     };
+    let watch = Watch { first: Some(first), observations, shard, node, over: false, _permit: permit };
     HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -46,7 +42,7 @@ pub(crate) fn stream(
 
 struct Watch {
     first: Option<String>,
-    observations: mpsc::Receiver<Arc<Observation>>,
+    observations: mpsc::Receiver<Seen>,
     shard: u16,
     node: String,
     over: bool,
@@ -83,10 +79,13 @@ impl Watch {
         Some(text)
     }
 
-    fn tell(&self, text: &mut String, observation: &Observation) {
-        let Observation { at, cause, summary, refused, effects, view } = observation;
-        let view = view.as_deref().map(|view| Placed { view, shard: self.shard, node: &self.node });
-        event(text, "observation", &Told { at: at.rfc3339(), cause, summary, refused, effects, view });
+    fn tell(&self, text: &mut String, seen: &Seen) {
+        match seen {
+            Seen::Here(observation) => {
+                write(text, "observation", &observation.to_json(self.shard, &self.node));
+            }
+            Seen::There(json) => write(text, "observation", json),
+        }
     }
 }
 
@@ -95,29 +94,16 @@ struct End {
     why: &'static str,
 }
 
-#[derive(Serialize)]
-struct Told<'a> {
-    at: String,
-    cause: &'a str,
-    summary: &'a str,
-    refused: &'a Option<Refused>,
-    effects: &'a [String],
-    view: Option<Placed<'a>>,
-}
-
-#[derive(Serialize)]
-struct Placed<'a> {
-    #[serde(flatten)]
-    view: &'a View,
-    shard: u16,
-    node: &'a str,
-}
-
 fn event(text: &mut String, name: &str, value: &impl Serialize) {
-    let Ok(json) = serde_json::to_string(value) else { return };
+    if let Ok(json) = serde_json::to_string(value) {
+        write(text, name, &json);
+    }
+}
+
+fn write(text: &mut String, name: &str, json: &str) {
     text.push_str("event: ");
     text.push_str(name);
     text.push_str("\ndata: ");
-    text.push_str(&json);
+    text.push_str(json);
     text.push_str("\n\n");
 }

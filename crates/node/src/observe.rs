@@ -1,7 +1,7 @@
 //! What operators see: each step leaves an observation, kept for a while and told to whoever watches.
 
 use crate::shell::Shell;
-use admin::{Observation, Refused};
+use admin::{Observation, Refused, Seen};
 use ahash::AHashMap;
 use scscf::cx::{self, Demand};
 use scscf::user::Summary;
@@ -17,7 +17,7 @@ pub(crate) struct Recorder {
     histories: RefCell<AHashMap<Impi, History>>,
     /// Users in the order in which they are forgotten, but for those seen again since.
     order: RefCell<VecDeque<(Impi, u64)>>,
-    watchers: RefCell<AHashMap<Impi, Vec<mpsc::Sender<Arc<Observation>>>>>,
+    watchers: RefCell<AHashMap<Impi, Vec<mpsc::Sender<Seen>>>>,
     each: usize,
     users: usize,
 }
@@ -61,7 +61,7 @@ impl Recorder {
     }
 
     /// Follows a user; `None` if too many do.
-    pub(crate) fn watch(&self, impi: &Impi) -> Option<mpsc::Receiver<Arc<Observation>>> {
+    pub(crate) fn watch(&self, impi: &Impi) -> Option<mpsc::Receiver<Seen>> {
         let (sender, receiver) = mpsc::channel(BACKLOG);
         let mut watchers = self.watchers.borrow_mut();
         watchers.retain(|_, all| {
@@ -87,7 +87,7 @@ impl Recorder {
     fn tell(&self, impi: &Impi, observation: &Arc<Observation>) {
         let mut watchers = self.watchers.borrow_mut();
         if let Some(all) = watchers.get_mut(impi) {
-            all.retain(|watcher| watcher.try_send(Arc::clone(observation)).is_ok());
+            all.retain(|watcher| watcher.try_send(Seen::Here(Arc::clone(observation))).is_ok());
             if all.is_empty() {
                 watchers.remove(impi);
             }
@@ -133,7 +133,7 @@ impl Shell {
 
     pub(crate) fn note_after(&self, noting: Noting, user: &User, outcome: &Outcome) {
         let (before, after) = (noting.before, user.summary());
-        self.count(&before, &after, outcome);
+        self.count(user.impi(), &before, &after, outcome);
         self.telemetry.wrong_answers.inc_by(user.wrong_answers().saturating_sub(noting.wrong_answers).into());
         let Some(cause) = noting.cause else { return };
         let refused = outcome.refused.as_ref().map(|refused| Refused {
@@ -157,14 +157,16 @@ impl Shell {
         self.recorder.keep(impi, Arc::new(observation));
     }
 
-    fn count(&self, before: &Summary, after: &Summary, outcome: &Outcome) {
+    fn count(&self, impi: &Impi, before: &Summary, after: &Summary, outcome: &Outcome) {
         let telemetry = &self.telemetry;
         match (before.state == RegistrationState::Registered, after.state == RegistrationState::Registered) {
             (false, true) => {
                 telemetry.users.inc();
+                self.shards.count_registered(impi, 1);
             }
             (true, false) => {
                 telemetry.users.dec();
+                self.shards.count_registered(impi, -1);
             }
             (true, true) | (false, false) => {}
         }

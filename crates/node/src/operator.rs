@@ -1,14 +1,19 @@
 //! The operator's questions, answered on the node's thread.
 
-use crate::actor::duties::Owed;
-use crate::actor::user::Show;
+use crate::abroad::raw;
+use crate::actor::delivery::Parcel;
+use crate::actor::link::Slot;
+use crate::actor::membership::Place;
+use crate::actor::user;
 use crate::shell::Shell;
 use crate::telemetry::Telemetry;
-use admin::{Answer, Answering, Ask, ClusterView, NodeView, Page, Row, ShardView, UserView};
+use crate::word::{Show, Wish, Word};
+use admin::{Answer, Answering, Ask, ClusterView, NodeView, Page, Row, ShardView, Shown, UserView};
 use ahash::AHashMap;
+use cluster::{Member, Whose};
 use scscf::user::Phase;
 use scscf::view::{RegistrationState, View};
-use scscf::{AskTx, Event, Impi, Impu, Told, Trigger, User};
+use scscf::{AskTx, Impi, Impu, Span, Told, User};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -91,43 +96,83 @@ impl Shell {
     async fn answer(self: &Rc<Self>, ask: Ask) -> Answer {
         match ask {
             Ask::Users(filter) => self.page(filter).await,
-            Ask::User(impi) => match self.view(&impi).await {
-                Ok(Some(view)) => Answer::User(Box::new(self.shown(&impi, view))),
-                Ok(None) => Answer::NotFound,
-                Err(error) => Answer::Unavailable(error.to_string()),
-            },
+            Ask::User(impi) => self.user(impi).await,
             Ask::Reauthenticate { impi, period, reason } => {
-                self.wish(&impi, |ask| Event::Reauthenticate { by: Trigger::Operator, period, reason, ask })
-                    .await
+                let period = period.map(Span::millis);
+                self.wish(&impi, Wish::Reauthenticate { period, reason }).await
             }
-            Ask::Deregister { impi, reason } => {
-                self.wish(&impi, |ask| Event::Deregister { reason, ask }).await
-            }
+            Ask::Deregister { impi, reason } => self.wish(&impi, Wish::Deregister { reason }).await,
             Ask::Watch(impi) => {
+                if let Some(slot) = self.abroad(&impi) {
+                    return self.watch_abroad(slot, impi).await;
+                }
                 let Some(observations) = self.recorder.watch(&impi) else {
                     return Answer::Unavailable("too many watch this user".into());
                 };
-                let view = match self.view(&impi).await {
+                let view = match self.view_here(&impi).await {
                     Ok(view) => view.unwrap_or_else(|| User::new(impi.clone()).view()),
                     Err(error) => return Answer::Unavailable(error.to_string()),
                 };
-                Answer::Watching { view: Box::new(self.shown(&impi, view)), observations }
+                Answer::Watching { view: Shown::Here(Box::new(self.shown(&impi, view))), observations }
             }
             Ask::Cluster => Answer::Cluster(self.cluster()),
-            Ask::Drain(node) if *node == *self.config.node.id => {
-                self.draining.set(true);
-                Answer::Accepted
-            }
-            Ask::Drain(_) => Answer::NotFound,
+            Ask::Drain(node) => self.drain_node(&node),
             Ask::Ready => Answer::Ready(self.missing().await),
         }
     }
 
-    /// The user as it is, wherever it is.
-    async fn view(self: &Rc<Self>, impi: &Impi) -> Result<Option<View>, store::Error> {
+    async fn user(self: &Rc<Self>, impi: Impi) -> Answer {
+        if let Some(slot) = self.abroad(&impi) {
+            return match self.ask_to_show(slot, Show::User(impi)).await {
+                Some(Some(json)) => match raw(json) {
+                    Some(view) => Answer::User(Shown::There(view)),
+                    None => Answer::Unavailable("the node of this user does not make sense".into()),
+                },
+                Some(None) => Answer::NotFound,
+                None => Answer::Unavailable("the node of this user does not answer".into()),
+            };
+        }
+        match self.view_here(&impi).await {
+            Ok(Some(view)) => Answer::User(Shown::Here(Box::new(self.shown(&impi, view)))),
+            Ok(None) => Answer::NotFound,
+            Err(error) => Answer::Unavailable(error.to_string()),
+        }
+    }
+
+    /// The node where a user is, if it is another.
+    fn abroad(&self, impi: &Impi) -> Option<Slot> {
+        if self.loans.owner(impi).is_some() {
+            return None;
+        }
+        match self.place(ShardId::of(impi.as_str())) {
+            Place::At(slot) => Some(slot),
+            Place::Mine | Place::Suspended | Place::Leaving | Place::Nowhere => self.loans.lender(impi),
+        }
+    }
+
+    fn drain_node(self: &Rc<Self>, node: &str) -> Answer {
+        if node == self.config.node.id {
+            self.drain();
+            return Answer::Accepted;
+        }
+        let slot = {
+            let ownership = self.membership.ownership.borrow();
+            let Some(member) = ownership.members().iter().find(|member| *member.node == *node) else {
+                return Answer::NotFound;
+            };
+            self.links.slot(&member.node, member.incarnation)
+        };
+        match slot.is_some_and(|slot| self.say(slot, &Word::Drain)) {
+            true => Answer::Accepted,
+            false => Answer::Unavailable(format!("{node} cannot be reached from here")),
+        }
+    }
+
+    /// A user of this node as it is, or any user as last saved.
+    pub(crate) async fn view_here(self: &Rc<Self>, impi: &Impi) -> Result<Option<View>, store::Error> {
         if let Some((addr, _)) = self.shards.here(impi) {
             let (sender, receiver) = oneshot::channel();
-            if addr.try_send(Show(sender)).is_ok()
+            if addr.try_send(user::Show(sender)).is_ok()
                 && let Ok(view) = receiver.await
             {
                 return Ok(Some(view));
@@ -137,7 +182,7 @@ impl Shell {
         Ok(loaded.map(|loaded| loaded.user.view()))
     }
 
-    fn shown(&self, impi: &Impi, view: View) -> UserView {
+    pub(crate) fn shown(&self, impi: &Impi, view: View) -> UserView {
         UserView {
             view,
             shard: ShardId::of(impi.as_str()).number(),
@@ -146,9 +191,9 @@ impl Shell {
         }
     }
 
-    async fn wish(self: &Rc<Self>, impi: &Impi, event: impl FnOnce(Option<AskTx>) -> Event) -> Answer {
+    async fn wish(self: &Rc<Self>, impi: &Impi, wish: Wish) -> Answer {
         let (ask, told) = self.operators.open();
-        self.deliver(impi, event(Some(ask)), Some(Owed::Ask(ask)));
+        self.bring(impi, Parcel::Wish { ask, wish });
         match tokio::time::timeout(PATIENCE, told).await {
             Ok(Ok(Told::NotRegistered)) => Answer::NotFound,
             Ok(Ok(told)) => Answer::Told(told),
@@ -197,7 +242,7 @@ impl Shell {
                     row.subscriptions = listed.summary.subscriptions;
                     row.sessions = listed.summary.sessions;
                     if listed.summary.reauthentication
-                        && let Ok(Some(view)) = self.view(&listed.impi).await
+                        && let Ok(Some(view)) = self.view_here(&listed.impi).await
                     {
                         row.reauthentication = view.reauthentication.map(|pending| phase_text(pending.phase));
                     }
@@ -216,7 +261,7 @@ impl Shell {
         };
         let mut users = Vec::new();
         for impi in found.iter().take(limit) {
-            match self.view(impi).await {
+            match self.view_here(impi).await {
                 Ok(Some(view)) if state.is_none_or(|state| state == view.state) => {
                     let mut row = self.row(impi);
                     row.state = state_text(view.state);
@@ -238,7 +283,7 @@ impl Shell {
             impi: impi.as_str().to_owned(),
             state: "",
             shard: ShardId::of(impi.as_str()).number(),
-            node: self.config.node.id.clone(),
+            node: self.owner_of(ShardId::of(impi.as_str())),
             bindings: 0,
             subscriptions: 0,
             sessions: 0,
@@ -246,27 +291,54 @@ impl Shell {
         }
     }
 
+    /// Name of the node that owns a shard; empty if none does.
+    fn owner_of(&self, shard: ShardId) -> String {
+        let ownership = self.membership.ownership.borrow();
+        match ownership.whose(shard, self.clock.tick()) {
+            Whose::Mine(_) | Whose::Suspended(_) | Whose::Leaving(_) => self.config.node.id.clone(),
+            Whose::Theirs(member) => member.node.clone().into(),
+            Whose::Nobody => String::new(),
+        }
+    }
+
     fn cluster(&self) -> ClusterView {
-        let id = &self.config.node.id;
-        let sip = self.transport.addresses();
-        let node = NodeView {
-            id: id.clone(),
-            address: sip.first().map_or_else(String::new, |(_, address)| address.to_string()),
-            state: if self.draining.get() { "draining" } else { "serving" },
-            shards: usize::from(ShardId::COUNT),
-            users: usize::try_from(self.telemetry.users.get()).unwrap_or(0),
-        };
-        let shards = ShardId::all()
-            .map(|shard| ShardView { id: shard.number(), owner: id.clone(), epoch: self.fence.epoch })
+        let ownership = self.membership.ownership.borrow();
+        let mut counts: AHashMap<Box<str>, usize> = AHashMap::new();
+        let mut shards: Vec<ShardView> = ShardId::all()
+            .map(|shard| ShardView { id: shard.number(), owner: self.owner_of(shard), epoch: 0 })
             .collect();
-        ClusterView { nodes: vec![node], shards }
+        for (shard, fence) in ownership.owners() {
+            shards[usize::from(shard.number())].epoch = fence.epoch;
+        }
+        for shard in shards.iter().filter(|shard| !shard.owner.is_empty()) {
+            *counts.entry(shard.owner.as_str().into()).or_default() += 1;
+        }
+        let users = usize::try_from(self.telemetry.users.get()).unwrap_or(0);
+        let node = |member: &Member| NodeView {
+            id: member.node.clone().into(),
+            address: member.sip.clone().into(),
+            state: if member.draining { "draining" } else { "serving" },
+            shards: counts.get(&member.node).copied().unwrap_or(0),
+            users: match member.node == ownership.me().node {
+                true => users,
+                false => usize::try_from(member.users).unwrap_or(usize::MAX),
+            },
+        };
+        let others = ownership.members().iter().filter(|member| member.node != ownership.me().node);
+        let mut nodes: Vec<NodeView> = others.chain([ownership.me()]).map(node).collect();
+        nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        ClusterView { nodes, shards }
     }
 
     /// What keeps the node from serving; nothing when it is ready.
     pub(crate) async fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        if self.draining.get() {
+        if self.draining.get() || self.membership.ownership.borrow().me().draining {
             missing.push("the node is draining".into());
+        }
+        let without = ShardId::all().filter(|shard| self.place(*shard) == Place::Nowhere).count();
+        if without > 0 {
+            missing.push(format!("{without} shards have no owner that can be reached"));
         }
         if self.cx.open() == 0 {
             missing.push("no Diameter peer is open".into());

@@ -1,9 +1,10 @@
 //! Does what a step asked for, after its save.
 
+use crate::actor::delivery::Parcel;
 use crate::actor::duties::Duties;
 use crate::actor::sending::{Relayed, Sending};
 use crate::shell::Shell;
-use scscf::{Effect, Event, Impi, Impu, Purpose, SharedContact};
+use scscf::{Effect, Impi, Impu, Purpose, SharedContact};
 use sip::Method;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -53,7 +54,7 @@ impl Shell {
                 }
                 Effect::Tell { ask, told } => {
                     duties.answered_ask(ask);
-                    self.operators.tell(ask, told);
+                    self.tell(ask, told);
                 }
                 Effect::TellSiblings { impus, contacts, also } => {
                     self.tell_siblings(impi, impus, contacts, also);
@@ -81,8 +82,7 @@ impl Shell {
             }
             siblings.remove(&impi);
             for sibling in siblings {
-                let event = Event::Sibling { impi: impi.clone(), contacts: contacts.clone() };
-                shell.deliver(&sibling, event, None);
+                shell.bring(&sibling, Parcel::Sibling { from: impi.clone(), contacts: contacts.clone() });
             }
         });
     }

@@ -1,11 +1,16 @@
 //! What everything on the node's thread shares. No borrow of a part is held while another part is called.
 
+use crate::abroad::Shows;
 use crate::actor::cx::Cx;
+use crate::actor::delivery::Deliveries;
+use crate::actor::link::{Ears, Links};
+use crate::actor::loan::Loans;
 use crate::actor::loopback::Loopback;
+use crate::actor::membership::Membership;
 use crate::actor::next_hop::NextHops;
 use crate::actor::relaying::Relays;
+use crate::actor::residents::Shards;
 use crate::actor::sending::Outbox;
-use crate::actor::shard::Shards;
 use crate::actor::transactions::Transactions;
 use crate::actor::transport::Transport;
 use crate::clock::Clock;
@@ -13,6 +18,7 @@ use crate::config::Config;
 use crate::observe::Recorder;
 use crate::operator::Operators;
 use crate::telemetry::Telemetry;
+use cluster::Input;
 use scscf::Policy;
 use sip::transaction::Tick;
 use std::cell::Cell;
@@ -20,7 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Fence, Store};
+use store::Store;
 use tokio::sync::Notify;
 
 pub(crate) struct Shell {
@@ -29,7 +35,11 @@ pub(crate) struct Shell {
     pub(crate) clock: Clock,
     pub(crate) telemetry: Telemetry,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) fence: Fence,
+    pub(crate) membership: Membership,
+    pub(crate) links: Rc<Links>,
+    pub(crate) deliveries: Deliveries,
+    pub(crate) loans: Loans,
+    pub(crate) shows: Shows,
     pub(crate) transport: Transport,
     pub(crate) transactions: Transactions,
     pub(crate) outbox: Outbox,
@@ -88,7 +98,10 @@ impl Shell {
             .shards
             .next_deadline()
             .map(|at| self.clock.tick() + (at - self.clock.now()).millis().min(LONGEST));
-        [transactions, cx, users].into_iter().flatten().min().unwrap_or(u64::MAX)
+        let now = self.clock.tick();
+        let held = self.deliveries.next_due(now);
+        let ownership = Some(self.membership.ownership.borrow().next_deadline());
+        [transactions, cx, users, held, ownership].into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
     /// Keeps all timers: of transactions, of Diameter, of users.
@@ -112,6 +125,10 @@ impl Shell {
                 if pool.is_some_and(|at| at.0 <= now) {
                     shell.converse_cx(|pool, now, out| pool.expire(now, out));
                 }
+                if shell.membership.ownership.borrow().next_deadline() <= now {
+                    shell.own(Input::Time);
+                }
+                shell.bring_held();
                 shell.take_own();
             });
             while self.contained(Self::wake_due).unwrap_or(false) {
@@ -120,13 +137,20 @@ impl Shell {
         }
     }
 
-    /// Looks after gauges and silent users.
-    pub(crate) async fn keep_house(self: Rc<Self>) {
+    /// Looks after gauges and silent users; `_ears` hear of other nodes as long as that goes on.
+    pub(crate) async fn keep_house(self: Rc<Self>, _ears: Rc<dyn Ears>) {
         let every = (self.config.node.passivate_after / 4).clamp(1, 15);
-        let mut seconds = 0u64;
+        let mut quarters = 0u64;
         while !self.stopped.get() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            seconds += 1;
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            quarters += 1;
+            self.press_leavers();
+            if !quarters.is_multiple_of(4) {
+                continue;
+            }
+            let seconds = quarters / 4;
+            self.forget_accepted();
+            self.forget_watchers();
             let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
             let (transactions, waiting) = {
                 let table = self.transactions.table.borrow();

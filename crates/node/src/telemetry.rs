@@ -82,6 +82,12 @@ telemetry! {
         saves = "saves", "Records written or erased";
         store_failures = "store_failures", "Store operations that failed";
         activated = "users_activated", "Actors started";
+        given = "given_to_peers", "Messages given to the node that owns their user";
+        given_again = "given_again", "Messages whose owner was lost, brought to the next";
+        held = "held", "Messages that waited for a shard without owner";
+        lent = "users_lent", "Users who stayed for a while when their shard went to another node";
+        unsaid = "words_unsaid", "Words that could not be said to another node";
+        unreadable_words = "words_unreadable", "Words of other nodes that cannot be read";
         passivated = "users_passivated", "Actors ended because their user was silent";
     }
     gauges {

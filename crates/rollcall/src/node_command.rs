@@ -70,6 +70,7 @@ fn unchangeable(known: &Config, new: &Config) -> Vec<&'static str> {
         ("[sip]", known.sip != new.sip),
         ("[http]", known.http != new.http),
         ("[store]", known.store != new.store),
+        ("[cluster]", known.cluster != new.cluster),
         ("[cx]", known.cx != new.cx),
         ("[registration]", known.registration != new.registration),
         ("[authentication]", known.authentication != new.authentication),

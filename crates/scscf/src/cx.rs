@@ -360,7 +360,7 @@ pub struct ReAuth {
 }
 
 /// The S-CSCF's answer to a [`Demand`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DemandAnswer {
     /// The result.
     pub result: ResultCode,

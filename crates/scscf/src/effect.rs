@@ -4,6 +4,7 @@ use crate::{
     Impi, Impu, Rejection, Timestamp, cx,
     event::{AskTx, CxPurpose, CxTx, Purpose, RelayId, ServerTx, SharedContact},
 };
+use serde::{Deserialize, Serialize};
 use sip::proxy::BranchId;
 
 /// An imperative to the shell.
@@ -31,7 +32,7 @@ pub enum Effect {
 }
 
 /// How an operator's wish was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Told {
     /// Re-authentication is asked for; it must happen by then.
     Reauthenticating { deadline: Timestamp },

@@ -1,6 +1,7 @@
 //! Watches over real sockets.
 
 use super::{Actor, observation};
+use crate::Seen;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -48,7 +49,7 @@ async fn a_watch_shows_the_view_then_every_step_and_says_when_it_ends() {
             ("view", Some(7), 1)
         );
         for number in 1..=3 {
-            actor.watchers.lock().unwrap()[0].try_send(observation(number, true)).unwrap();
+            actor.watchers.lock().unwrap()[0].try_send(Seen::Here(observation(number, true))).unwrap();
         }
         for number in 1..=3 {
             let (name, step) = event(&mut stream);

@@ -1,7 +1,9 @@
 //! RFC 3261 §16.7, §16.10, §16.11 — between the transaction table and users that forward requests: responses, CANCEL and ACK.
 
+use super::delivery::abroad;
 use super::sending::Sent;
 use crate::shell::Shell;
+use crate::word::Word;
 use ahash::AHashMap;
 use scscf::{Event, Impi, Purpose, Reply, ServerTx};
 use sip::transaction::{ClientId, ServerId, Timers};
@@ -42,6 +44,11 @@ impl Relays {
             until: RefCell::default(),
             life: Timers { t1: config.sip.t1, ..Timers::default() }.life(),
         }
+    }
+
+    /// How long a 2xx may come again, milliseconds.
+    pub(crate) fn life(&self) -> u64 {
+        self.life
     }
 
     /// An INVITE has been brought to this user.
@@ -126,14 +133,33 @@ impl Shell {
             self.telemetry.strays.inc();
             return;
         };
+        if let Some((slot, number)) = abroad(tx.0) {
+            let octets = response.as_bytes().clone();
+            self.say(slot, &Word::Again { number, client: id.0, octets });
+            return;
+        }
         let again = self.transact(|table, now, out| table.again(ServerId(tx.0), &response, now, out));
         if again.is_err() {
-            // One more answer than was asked for: it must not count for another one.
-            if let Some((_, duties)) = self.shards.here(&impi) {
-                duties.ask();
-            }
-            self.deliver_reply(impi, purpose, Reply::Response(response));
+            self.took_one_more(impi, purpose, response);
         }
+    }
+
+    /// A 2xx that whoever took the INVITE has not sent before.
+    pub(crate) fn took_another_acceptance(self: &Rc<Self>, id: ClientId, response: Response) {
+        match self.relays.accepted(id) {
+            Some((_, impi, purpose)) => self.took_one_more(impi, purpose, response),
+            None => {
+                self.telemetry.strays.inc();
+            }
+        }
+    }
+
+    fn took_one_more(self: &Rc<Self>, impi: Impi, purpose: Purpose, response: Response) {
+        // One more answer than was asked for: it must not count for another one.
+        if let Some((_, duties)) = self.shards.here(&impi) {
+            duties.ask();
+        }
+        self.deliver_reply(impi, purpose, Reply::Response(response));
     }
 
     /// RFC 3261 §9.2: an INVITE shall end.
@@ -141,8 +167,10 @@ impl Shell {
         let Some(of) = of.map(|of| ServerTx(of.0)) else { return };
         match self.relays.of(of) {
             Some(Ok(impi)) => {
-                let reason = request.get(Name::Reason).map(|reason| reason.into());
-                self.deliver_cancel(&impi, Event::Cancel { of, reason });
+                let reason: Option<Box<str>> = request.get(Name::Reason).map(|reason| reason.into());
+                if !self.cancel_away(of, reason.as_deref()) {
+                    self.deliver_cancel(&impi, Event::Cancel { of, reason });
+                }
             }
             Some(Err(invite)) => {
                 let response = invite.respond(Status::REQUEST_TERMINATED, &self.tag());

@@ -1,9 +1,9 @@
 //! Whose request it is: the core reads the key off the message, the directory knows who holds a public identity.
 
-use super::duties::Owed;
+use super::delivery::Parcel;
 use crate::shell::Shell;
 use scscf::locate::{Located, locate};
-use scscf::{Event, Impi, Impu, Rejection, ServerTx, Source};
+use scscf::{Impi, Impu, Rejection, ServerTx, Source};
 use sip::transaction::Flow;
 use sip::{Method, Name, Request, Status};
 use std::rc::Rc;
@@ -33,7 +33,7 @@ impl Shell {
     pub(crate) fn route_ack(self: &Rc<Self>, request: Request, flow: &Flow) {
         let source = Source { address: flow.remote.ip(), trusted: self.transport.is_trusted(flow.remote) };
         match locate(&request, &self.policy) {
-            Ok(Located::User(impi)) => self.deliver(&impi, Event::Ack { request, source }, None),
+            Ok(Located::User(impi)) => self.bring(&impi, Parcel::Ack { request, source }),
             Ok(Located::Identity(..) | Located::Ourselves) | Err(_) => {
                 self.telemetry.unrouted.inc();
             }
@@ -101,8 +101,7 @@ impl Shell {
 
     fn deliver_request(self: &Rc<Self>, impi: &Impi, tx: ServerTx, request: Request, source: Source) {
         self.relays.brought(tx, &request, impi);
-        let owed = Owed::Sip(tx, request.clone());
-        self.deliver(impi, Event::Request { tx, request, source }, Some(owed));
+        self.bring(impi, Parcel::Request { tx, request, source });
     }
 
     fn refuse(self: &Rc<Self>, tx: ServerTx, request: &Request, rejection: &Rejection) {

@@ -73,6 +73,9 @@ impl Shell {
 
     /// Answers a request; the transaction may have been abandoned meanwhile.
     pub(crate) fn respond(self: &Rc<Self>, tx: ServerTx, response: Response) {
+        if self.respond_abroad(tx, &response) {
+            return;
+        }
         self.telemetry.responded(response.status());
         if response.status().is_final() {
             self.relays.concluded(tx, &response);

@@ -26,6 +26,8 @@ pub struct Config {
     pub http: HttpSection,
     /// `[store]`
     pub store: StoreSection,
+    /// `[cluster]`
+    pub cluster: ClusterSection,
     /// `[cx]`
     pub cx: CxSection,
     /// `[registration]`
@@ -96,8 +98,44 @@ pub struct HttpSection {
 /// `[store]`
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct StoreSection {
-    /// `memory`
+    /// `memory`, `embedded` or `redis`.
     pub kind: String,
+    /// Of the embedded kind.
+    pub dir: String,
+    /// Of Redis, one a group. They may hold passwords.
+    pub urls: Vec<Hidden>,
+    /// `async` or `wait1`.
+    pub durability: String,
+}
+
+impl StoreSection {
+    /// The same in the store's words.
+    pub(crate) fn settings(&self) -> store::Settings {
+        match &*self.kind {
+            "embedded" => store::Settings::Embedded((&self.dir).into()),
+            "redis" => store::Settings::Redis(store::RedisSettings {
+                urls: self.urls.iter().map(|url| url.0.clone()).collect(),
+                durability: match &*self.durability {
+                    "wait1" => store::Durability::Wait1,
+                    _ => store::Durability::Async,
+                },
+            }),
+            _ => store::Settings::Memory,
+        }
+    }
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ClusterSection {
+    /// `ADDRESS:PORT`, or empty.
+    pub listen: String,
+    /// `ADDRESS:PORT`, or empty.
+    pub advertise: String,
+    /// Milliseconds.
+    pub lease: u64,
+    /// Milliseconds.
+    pub hold: u64,
 }
 
 /// `[cx]`
@@ -198,6 +236,15 @@ impl Config {
     /// Every key with its default and a comment, as a file that [`Self::read`] takes.
     pub fn print() -> String {
         print::print()
+    }
+
+    /// The name of the node, where it is that of the host.
+    pub(crate) fn named(mut self) -> Self {
+        if self.node.id == "auto" {
+            let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+            self.node.id = host.unwrap_or(self.node.id);
+        }
+        self
     }
 
     pub(crate) fn listens(&self) -> impl Iterator<Item = Listen> {

@@ -23,8 +23,11 @@ impl ConfigError {
     }
 
     fn wrong(key: &Key, value: &Value, expected: &str) -> Self {
-        let shown =
-            if key.name == "token" || key.name == "secret" { "(hidden)".into() } else { value.to_string() };
+        let shown = if ["token", "secret", "urls"].contains(&key.name) {
+            "(hidden)".into()
+        } else {
+            value.to_string()
+        };
         Self::line(format!("{}.{} = {shown}: expected {expected}", key.section, key.name))
     }
 
@@ -175,6 +178,33 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
     let secret = &config.node.secret.0;
     if !secret.is_empty() && (secret.len() != 64 || !secret.bytes().all(|octet| octet.is_ascii_hexdigit())) {
         return refuse("node", "secret", Value::String(String::new()), "64 hexadecimal digits, or nothing");
+    }
+    for (name, place) in [("listen", &config.cluster.listen), ("advertise", &config.cluster.advertise)] {
+        if !place.is_empty() && place.parse::<std::net::SocketAddr>().is_err() {
+            let expected = "ADDRESS:PORT as \"10.0.0.1:7070\", or nothing";
+            return refuse("cluster", name, Value::String(place.clone()), expected);
+        }
+    }
+    let store = &config.store;
+    if store.kind == "embedded" && store.dir.is_empty() {
+        return refuse(
+            "store",
+            "dir",
+            Value::String(String::new()),
+            "a directory, because store.kind is embedded",
+        );
+    }
+    if store.kind == "redis" && store.urls.is_empty() {
+        return refuse(
+            "store",
+            "urls",
+            Value::Array(Vec::new()),
+            "at least one, because store.kind is redis",
+        );
+    }
+    if store.kind != "redis" && !config.cluster.listen.is_empty() {
+        let expected = "nothing, because only the redis kind of store is shared by several nodes";
+        return refuse("cluster", "listen", Value::String(config.cluster.listen.clone()), expected);
     }
     let advertise = &config.sip.advertise;
     if !advertise.is_empty()

@@ -165,10 +165,10 @@ use Expects::*;
 
 keys! {
     ["node"]
-    "id" = "\"n1\"", Text, "Name of this node, different on every node.";
+    "id" = "\"n1\"", Text, "Name of this node, different on every node; auto: the name of the host.";
     "domain" = "\"ims.mnc001.mcc001.3gppnetwork.org\"", Text, "Home network domain: realm of challenges, domain of tokens.";
     "name" = "\"sip:scscf.ims.mnc001.mcc001.3gppnetwork.org:5060\"", SipUri, "Name of the S-CSCF, the same on every node; Server-Name towards the HSS.";
-    "secret" = "\"\"", Anything, "64 hexadecimal digits that seal tokens in our URIs, the same on every node; empty: drawn at the start.";
+    "secret" = "\"\"", Anything, "64 hexadecimal digits that seal tokens in our URIs, the same on every node; empty: drawn once, and kept in the store.";
     "passivate_after" = "10", Number(1, YEAR), "Seconds of silence after which a user's actor ends; its record stays.";
     "stop_within" = "10", Number(0, 3600), "Seconds that requests under way have to end when the node is told to stop.";
     ["sip"]
@@ -184,10 +184,15 @@ keys! {
     "listen" = "\"127.0.0.1:8080\"", Socket, "Where the operator's interface listens.";
     "token" = "\"\"", Anything, "Bearer token; required off loopback.";
     ["store"]
-    "kind" = "\"memory\"", OneOf(&["memory"]), "memory: users are forgotten when the process ends.";
+    "kind" = "\"memory\"", OneOf(&["memory", "embedded", "redis"]), "memory: users are forgotten when the process ends; embedded: kept in a directory, for one node; redis: shared by all nodes.";
+    "dir" = "\"\"", Anything, "Directory of the embedded kind.";
+    "urls" = "[\"redis://127.0.0.1:6379/0\"]", Words, "Redis: one group of shards for each, the same on every node; with Sentinel \"redis+sentinel://HOST:PORT,HOST:PORT/MASTER\".";
+    "durability" = "\"async\"", OneOf(&["async", "wait1"]), "Whether a change waits for one replica of Redis before anybody hears of it.";
     ["cluster"]
-    "listen" = "\"\"", Anything, "Reserved for links between nodes; this release runs one node.";
-    "advertise" = "\"\"", Anything, "Reserved for links between nodes.";
+    "listen" = "\"\"", Anything, "ADDRESS:PORT where other nodes' links are taken; empty: this node is alone.";
+    "advertise" = "\"\"", Anything, "ADDRESS:PORT where other nodes reach it; empty: the listening address, or that of this host.";
+    "lease" = "2000", Number(500, 60_000), "Milliseconds after which a node that the store does not hear of loses its shards.";
+    "hold" = "3000", Number(0, 30_000), "Milliseconds for which a request waits for a shard that is changing hands; then it gets 503.";
     ["cx"]
     "origin_host" = "\"\"", Anything, "Origin-Host of this node; empty: ID.scscf.DOMAIN.";
     "origin_realm" = "\"\"", Anything, "Origin-Realm; empty: the domain.";

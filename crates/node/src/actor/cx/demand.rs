@@ -1,13 +1,14 @@
 //! Requests of the HSS: each goes to the users it concerns, and is answered once for all of them.
 
-use crate::actor::duties::Owed;
+use crate::actor::delivery::{Parcel, abroad};
 use crate::shell::Shell;
+use crate::word::Word;
 use ahash::AHashMap;
 use diameter::Message;
 use diameter::cx::{decode_demand_with, encode_demand_answer};
 use diameter::pool::LinkId;
 use scscf::cx::{Demand, DemandAnswer, ResultCode};
-use scscf::{CxTx, Event, Impi};
+use scscf::{CxTx, Impi};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -60,19 +61,31 @@ impl Shell {
             }
         };
         let concerned = concerned(&demand);
+        let octets = message.encode();
         let whole = cx.demands.draw();
         let demanded = Demanded { link, message, waiting: concerned.len(), answers: Vec::new() };
         cx.demands.open.borrow_mut().insert(whole, demanded);
         for impi in concerned {
             let tx = CxTx(cx.demands.draw());
             cx.demands.parts.borrow_mut().insert(tx, whole);
-            let event = Event::CxDemand { tx, demand: addressed(&demand, &impi) };
-            self.deliver(&impi, event, Some(Owed::Cx(tx)));
+            let demand = addressed(&demand, &impi);
+            self.bring(&impi, Parcel::Demand { tx, demand, octets: octets.clone() });
         }
+    }
+
+    /// A request of the HSS that another node took, as it reaches a user of ours.
+    pub(crate) fn read_demand(&self, message: &Message, impi: &Impi) -> Option<Demand> {
+        let cx = &self.cx;
+        let read = decode_demand_with(message, &cx.identity, |octets| cx.profiles.borrow_mut().read(octets));
+        read.ok().map(|demand| addressed(&demand, impi))
     }
 
     /// One user's answer; the last one sends the answer of all.
     pub(crate) fn answer_demand(self: &Rc<Self>, tx: CxTx, answer: DemandAnswer) {
+        if let Some((slot, number)) = abroad(tx.0) {
+            self.say(slot, &Word::DemandAnswer { number, answer });
+            return;
+        }
         let demands = &self.cx.demands;
         let Some(whole) = demands.parts.borrow_mut().remove(&tx) else { return };
         let done = {

@@ -1,0 +1,164 @@
+//! Several nodes of one cluster, over one store: any of them takes any message.
+#![allow(clippy::unwrap_used)]
+
+mod scene;
+
+use scene::{DOMAIN, Phone, RES, Scene, eventually, phone, scene_on};
+use scscf::cx::{Demand, DeregistrationReason, RegistrationTermination, ResultCode};
+use std::sync::Arc;
+use std::time::Duration;
+use store::Memory;
+
+const SOON: Duration = Duration::from_secs(15);
+
+struct Cluster {
+    nodes: Vec<Scene>,
+}
+
+fn member(store: &Arc<Memory>, id: &str) -> Scene {
+    scene_on(
+        store.clone(),
+        &[
+            ("ROLLCALL__NODE__ID", id),
+            ("ROLLCALL__STORE__KIND", "redis"),
+            ("ROLLCALL__CLUSTER__LISTEN", "127.0.0.1:0"),
+            ("ROLLCALL__REAUTHENTICATION__MIN_PERIOD", "1"),
+        ],
+    )
+}
+
+fn cluster(count: usize) -> (Arc<Memory>, Cluster) {
+    let store = Arc::new(Memory::new());
+    let nodes = (1..=count).map(|number| member(&store, &format!("n{number}"))).collect();
+    let cluster = Cluster { nodes };
+    cluster.settles(count);
+    (store, cluster)
+}
+
+fn view(scene: &Scene) -> serde_json::Value {
+    serde_json::from_str(&scene.get("/v1/cluster").1).unwrap_or_default()
+}
+
+impl Cluster {
+    /// Every node sees `count` nodes with even shares of all shards.
+    fn settles(&self, count: usize) {
+        let most = 1024 / count + 1024 / count / 10;
+        for scene in &self.nodes {
+            let even = eventually(SOON, || {
+                let view = view(scene);
+                let nodes = view["nodes"].as_array()?;
+                let shares: Vec<usize> =
+                    nodes.iter().map(|node| node["shards"].as_u64().unwrap_or(0) as usize).collect();
+                let is_even = shares.len() == count
+                    && shares.iter().sum::<usize>() == 1024
+                    && shares.iter().all(|share| *share <= most);
+                is_even.then_some(())
+            });
+            assert!(even.is_some(), "{}", view(scene)["nodes"]);
+        }
+    }
+
+    /// A node that does not own this user, and the one that does.
+    fn away_and_home(&self, name: &str) -> (&Scene, &Scene) {
+        let user = self.nodes[0].user(name);
+        let owner = user["node"].as_str().unwrap_or_else(|| panic!("{user}")).to_owned();
+        let at = owner.trim_start_matches('n').parse::<usize>().unwrap() - 1;
+        (&self.nodes[(at + 1) % self.nodes.len()], &self.nodes[at])
+    }
+}
+
+/// Registers with each request at another node.
+fn register_anywhere(phone: &mut Phone, cluster: &Cluster, first: usize) {
+    let at = |number: usize| cluster.nodes[(first + number) % cluster.nodes.len()].sip;
+    phone.to = at(0);
+    let nonce = phone.challenge();
+    phone.to = at(1);
+    let answer = phone.answer_with(&nonce, &RES, 600);
+    assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+}
+
+#[test]
+fn each_request_may_enter_anywhere_and_any_node_shows_any_user() {
+    let (_, cluster) = cluster(3);
+    for number in 0..9 {
+        let name = format!("user{number}");
+        let mut phone = phone(&cluster.nodes[0], &name);
+        register_anywhere(&mut phone, &cluster, number);
+        for scene in &cluster.nodes {
+            let user = scene.user(&name);
+            assert_eq!(user["state"], "registered", "{user}");
+            assert_eq!(user["bindings"].as_array().map(Vec::len), Some(1), "{user}");
+        }
+        let listed = cluster.nodes[number % 3].get("/v1/users?limit=100").1;
+        assert!(listed.contains(&format!("{name}@{DOMAIN}")), "{listed}");
+    }
+    let given: u64 = cluster.nodes.iter().map(|scene| scene.metric("rollcall_given_to_peers_total")).sum();
+    assert!(given > 0, "some entered where their user is not");
+    let users: u64 = cluster.nodes.iter().map(|scene| scene.metric("rollcall_registered_users")).sum();
+    assert_eq!(users, 9);
+}
+
+#[test]
+fn an_operator_at_any_node_and_an_hss_at_any_node_reach_any_user() {
+    let (_, cluster) = cluster(3);
+    let mut alice = phone(&cluster.nodes[0], "alice");
+    register_anywhere(&mut alice, &cluster, 0);
+    let (away, _) = cluster.away_and_home("alice");
+    let (status, body) = away.post(&format!("/v1/users/alice@{DOMAIN}/reauthenticate"), "{\"period_s\":60}");
+    assert_eq!(status, 202, "{body}");
+    assert_eq!(away.user("alice")["reauthentication"]["by"], "operator");
+    let answered = away.hss.demand(Demand::RegistrationTermination(RegistrationTermination {
+        impi: scscf::Impi::new(&format!("alice@{DOMAIN}")).unwrap(),
+        associated_identities: Vec::new(),
+        impus: Vec::new(),
+        reason: DeregistrationReason::PermanentTermination,
+        reason_info: None,
+    }));
+    assert_eq!(answered.recv_timeout(SOON).unwrap().result, ResultCode::SUCCESS);
+    let gone = eventually(SOON, || (away.get(&format!("/v1/users/alice@{DOMAIN}")).0 == 404).then_some(()));
+    assert!(gone.is_some(), "{}", away.user("alice"));
+}
+
+#[test]
+fn a_watch_at_any_node_follows_a_user_of_another() {
+    use std::io::{BufRead, BufReader, Write};
+    let (_, cluster) = cluster(2);
+    let mut alice = phone(&cluster.nodes[0], "alice");
+    register_anywhere(&mut alice, &cluster, 0);
+    let (away, _) = cluster.away_and_home("alice");
+    let mut stream = std::net::TcpStream::connect(away.http).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    write!(stream, "GET /v1/users/alice@{DOMAIN}/watch HTTP/1.1\r\nHost: {}\r\n\r\n", away.http).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("event: view")));
+    assert!(lines.next().unwrap().contains("\"state\":\"registered\""));
+    let (status, _) = away.post(&format!("/v1/users/alice@{DOMAIN}/reauthenticate"), "{\"period_s\":60}");
+    assert_eq!(status, 202);
+    assert!(lines.any(|line| line.contains("event: observation")));
+    let step = lines.next().unwrap();
+    assert!(step.contains("re-authentication") && step.contains("\"view\":{"), "{step}");
+}
+
+#[test]
+fn a_node_that_stops_hands_its_users_over_and_one_that_comes_takes_its_share() {
+    let (store, mut cluster) = cluster(2);
+    let mut phones: Vec<Phone> = (0..20)
+        .map(|number| {
+            let mut phone = phone(&cluster.nodes[0], &format!("user{number}"));
+            register_anywhere(&mut phone, &cluster, number);
+            phone
+        })
+        .collect();
+    cluster.nodes.push(member(&store, "n3"));
+    cluster.settles(3);
+    drop(cluster.nodes.remove(0));
+    cluster.settles(2);
+    for (number, phone) in phones.iter_mut().enumerate() {
+        phone.to = cluster.nodes[number % 2].sip;
+        let user = cluster.nodes[(number + 1) % 2].user(&phone.name);
+        assert_eq!(user["state"], "registered", "{user}");
+        phone.register_fully();
+    }
+    let users: u64 = cluster.nodes.iter().map(|scene| scene.metric("rollcall_registered_users")).sum();
+    assert_eq!(users, 20);
+}
