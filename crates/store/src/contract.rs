@@ -1,5 +1,7 @@
 //! What every kind of store must do. One suite; each kind runs it on a fresh store.
 
+mod leases;
+
 use crate::{Claim, Error, Fence, Filter, Loaded, Member, ShardId, Store, Write};
 use scscf::profile::{IdentityType, PublicIdentity, ServiceProfile, Subscription};
 use scscf::view::RegistrationState;
@@ -20,6 +22,9 @@ pub async fn check<S: Store>(fresh: impl AsyncFn() -> S) {
     keeps_deadlines_by_shard(&fresh().await).await;
     lists_every_user_once(&fresh().await).await;
     filters_lists(&fresh().await).await;
+    goes_on_where_a_list_ended(&fresh().await).await;
+    does_not_bring_an_erased_user_back(&fresh().await).await;
+    leases::check(&fresh).await;
     assert_eq!(fresh().await.ready().wait().await, Ok(()), "a store that works is ready");
 }
 
@@ -263,6 +268,8 @@ async fn keeps_deadlines_by_shard(store: &impl Store) {
     let moved = deadlines(store, "alice@a").await;
     assert_eq!(moved.len(), 1, "one deadline a user");
     assert!(moved > expected);
+    assert_eq!(save(store, &fence, &user("alice@a", &[], 0), 3, 3).await, Ok(()));
+    assert_eq!(deadlines(store, "alice@a").await, [], "who does nothing by itself has none");
     let other = ShardId::all().find(|other| *other != shard("alice@a")).expect("there are more");
     assert_eq!(store.deadlines(other).wait().await, Ok(Vec::new()));
 }
@@ -308,6 +315,36 @@ async fn filters_lists(store: &impl Store) {
     assert_eq!(names(Some(RegistrationState::NotRegistered), None).await, ["carol@a"]);
     assert_eq!(names(None, Some("bo")).await, ["bob@a"]);
     assert_eq!(names(Some(RegistrationState::NotRegistered), Some("bo")).await, Vec::<String>::new());
+}
+
+async fn goes_on_where_a_list_ended(store: &impl Store) {
+    for name in ["a@a", "b@a", "c@a", "d@a"] {
+        let fence = owned(store, name).await;
+        assert_eq!(save(store, &fence, &user(name, &[], 0), 1, 1).await, Ok(()));
+    }
+    let all = store.list(&Filter::default(), None, 10).wait().await.expect("a page").users;
+    let fence = owned(store, all[1].impi.as_str()).await;
+    store.erase(all[1].shard, &fence, &all[1].impi).wait().await.expect("it can be erased");
+    let rest = store.list(&Filter::default(), Some(&all[1].impi), 10).wait().await.expect("a page");
+    assert_eq!(rest.users, all[2..], "a list goes on after a user who is gone meanwhile");
+    assert_eq!(rest.next, None);
+}
+
+async fn does_not_bring_an_erased_user_back(store: &impl Store) {
+    let alice = user("alice@a", &["sip:alice@a"], 5_000);
+    let fence = owned(store, "alice@a").await;
+    assert_eq!(save(store, &fence, &alice, 1, 1).await, Ok(()));
+    let heir = taken(store, shard("alice@a"), &member("n2", 1), Some(fence.clone())).await;
+    assert_eq!(store.erase(shard("alice@a"), &heir, alice.impi()).wait().await, Ok(()));
+    assert_eq!(
+        save(store, &fence, &alice, 2, 2).await,
+        Err(Error::Fenced),
+        "the former owner comes too late"
+    );
+    assert_eq!(load(store, "alice@a").await, None);
+    assert!(holders(store, "sip:alice@a").await.is_empty());
+    assert!(deadlines(store, "alice@a").await.is_empty());
+    assert_eq!(store.list(&Filter::default(), None, 10).wait().await.expect("a page").users, []);
 }
 
 async fn holders(store: &impl Store, impu: &str) -> Vec<String> {

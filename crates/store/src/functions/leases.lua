@@ -27,6 +27,15 @@ local function stands(node, incarnation)
     return lease and string.sub(lease, 1, 16) == incarnation
 end
 
+-- Whether one incarnation is later than another. Strings would be compared by the rules of some language, numbers hold 53 bits.
+local function is_later(one, other)
+    local high, height = tonumber(string.sub(one, 1, 8), 16), tonumber(string.sub(other, 1, 8), 16)
+    if high ~= height then
+        return high > height
+    end
+    return tonumber(string.sub(one, 9), 16) > tonumber(string.sub(other, 9), 16)
+end
+
 -- The epoch of a token, and its `node:incarnation`.
 local function parts(token)
     local epoch, whose = string.match(token, '^(%d+):(.*)$')
@@ -36,8 +45,11 @@ end
 -- node, incarnation, member, ttl, known version, run last seen, keys of owners
 local function beat(keys, args)
     local run = run_of(args[4], args[6])
-    redis.call('SET', LEASE .. args[1], args[2] .. args[3], 'PX', args[4])
-    redis.call('SADD', NODES, args[1])
+    local kept = redis.call('GET', LEASE .. args[1])
+    if not kept or not is_later(string.sub(kept, 1, 16), args[2]) then
+        redis.call('SET', LEASE .. args[1], args[2] .. args[3], 'PX', args[4])
+        redis.call('SADD', NODES, args[1])
+    end
     local version = redis.call('GET', VERSION)
     local members = {}
     for _, node in ipairs(redis.call('SMEMBERS', NODES)) do
@@ -80,9 +92,9 @@ local function take(keys, args)
         else
             local may = false
             if live then
-                if holds then
-                    may = true
-                elseif not grace then
+                if grace then
+                    may = holds
+                elseif held == '' then
                     local node, incarnation = string.match(owner, '^(.*):(%x+)$')
                     may = not owned or not stands(node, incarnation) or gone == own
                 end

@@ -166,7 +166,8 @@ impl Group {
             Durability::Wait1 => ANSWER_WITHIN + writer::CONFIRM_WITHIN,
         };
         let line = Line::new(Arc::clone(&place), answer_within);
-        let writer = Writer { number, groups, line, durability, jobs: todo, ring: Arc::clone(&ring) };
+        let writer =
+            Writer { number, groups, line, durability, jobs: todo, ring: Arc::clone(&ring), confirms: true };
         tokio::spawn(writer.run());
         let line = Line::new(Arc::clone(&place), ANSWER_WITHIN);
         Self { number, place, line, jobs, ring, run: Mutex::default(), ttl: AtomicU64::new(2_000) }

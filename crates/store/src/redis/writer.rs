@@ -56,8 +56,11 @@ pub(super) enum Done {
 
 /// So many changes travel together at most.
 const TOGETHER: usize = 128;
-/// So long a replica may take to confirm.
-pub(super) const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
+/// So long a replica may take to confirm: one that has just joined may say nothing until it reports for the first time, which every
+/// replica does each second.
+pub(super) const CONFIRM_WITHIN: Duration = Duration::from_millis(1_000);
+/// So long once it did not confirm in time, so that those who wait behind hear of it soon.
+const CONFIRM_AGAIN_WITHIN: Duration = Duration::from_millis(100);
 /// So long Redis may take to answer everything that travels together. An answer that takes longer ends the connection: a fork for a
 /// snapshot or a rewrite of some gigabytes stays below, and callers hear of trouble while their clients still wait.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_millis(1_000);
@@ -69,6 +72,8 @@ pub(super) struct Writer {
     pub(super) durability: Durability,
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) ring: Arc<Mutex<Ring>>,
+    /// A replica confirmed the last time it was asked.
+    pub(super) confirms: bool,
 }
 
 /// The answers to commands that travelled together, and whether a replica has what they changed.
@@ -97,11 +102,12 @@ impl Writer {
         }
     }
 
-    async fn carry_out(&self, jobs: Vec<Job>) {
+    async fn carry_out(&mut self, jobs: Vec<Job>) {
         if jobs.is_empty() {
             return;
         }
-        let answers = self.send(jobs.iter().flat_map(|job| self.calls(job)).collect()).await;
+        let calls = jobs.iter().flat_map(|job| self.calls(job)).collect();
+        let answers = self.send(calls).await;
         let mut answers = answers.map(|answers| (answers.each.into_iter(), answers.confirmed));
         let now = Instant::now();
         for job in jobs {
@@ -165,7 +171,7 @@ impl Writer {
     }
 
     /// Sends commands that may be sent twice, and does so if the connection breaks.
-    async fn send(&self, calls: Vec<Cmd>) -> Result<Answers, Error> {
+    async fn send(&mut self, calls: Vec<Cmd>) -> Result<Answers, Error> {
         let mut pipeline = Pipeline::with_capacity(calls.len() + 2);
         pipeline.ignore_errors();
         for call in calls {
@@ -174,7 +180,8 @@ impl Writer {
         if self.durability == Durability::Wait1 {
             // WAIT looks at the last write of this connection: a repeated change writes nothing, so something else does.
             pipeline.add_command(pulse());
-            pipeline.cmd("WAIT").arg(1).arg(CONFIRM_WITHIN.as_millis().to_string());
+            let within = if self.confirms { CONFIRM_WITHIN } else { CONFIRM_AGAIN_WITHIN };
+            pipeline.cmd("WAIT").arg(1).arg(within.as_millis().to_string());
         }
         let until = Instant::now() + PATIENCE;
         loop {
@@ -214,20 +221,21 @@ impl Writer {
         false
     }
 
-    fn confirmed(&self, mut each: Vec<Result<Value, RedisError>>) -> Answers {
+    fn confirmed(&mut self, mut each: Vec<Result<Value, RedisError>>) -> Answers {
         let confirmed = match self.durability {
             Durability::Async => true,
             Durability::Wait1 => {
                 let replicas = each.pop();
                 each.pop();
-                matches!(replicas, Some(Ok(Value::Int(1..))))
+                self.confirms = matches!(replicas, Some(Ok(Value::Int(1..))));
+                self.confirms
             }
         };
         Answers { each, confirmed }
     }
 
     /// Sends again what was written to these shards before they were owned so.
-    async fn restore(&self, shards: Vec<(ShardId, Arc<Fence>)>) -> Result<(), Error> {
+    async fn restore(&mut self, shards: Vec<(ShardId, Arc<Fence>)>) -> Result<(), Error> {
         let now = Instant::now();
         let mut lately = Vec::new();
         for (shard, fence) in shards {
@@ -257,7 +265,7 @@ impl Writer {
 
     /// Answers those whose records have other identities.
     async fn restore_some<'a>(
-        &self,
+        &mut self,
         some: Vec<(&'a Entry, &'a Arc<Fence>, Terms)>,
         outcome: &mut Result<(), Error>,
     ) -> Result<Vec<(&'a Entry, &'a Arc<Fence>, Vec<u8>)>, Error> {
@@ -267,7 +275,8 @@ impl Writer {
         let calls = some.iter().map(|(entry, fence, terms)| {
             entry.change.call(&fence.to_string(), terms, |impu| self.is_local(impu))
         });
-        let Answers { each, confirmed } = self.send(calls.collect()).await?;
+        let calls = calls.collect();
+        let Answers { each, confirmed } = self.send(calls).await?;
         let mut others = Vec::new();
         for ((entry, fence, _), answer) in some.into_iter().zip(each) {
             match done(Some(answer), confirmed) {
@@ -293,10 +302,7 @@ fn pulse() -> Cmd {
 
 fn done(answer: Option<Result<Value, RedisError>>, confirmed: bool) -> Result<Done, Error> {
     let answer = answer.ok_or_else(fail::unreadable)?.map_err(|failure| fail::error(&failure))?;
-    let unconfirmed = || {
-        let why = format!("no replica confirmed within {} ms", CONFIRM_WITHIN.as_millis());
-        Err(Error::Unavailable(why.into()))
-    };
+    let unconfirmed = || Err(Error::Unavailable("no replica of Redis confirmed in time".into()));
     match answer {
         Value::Int(1) => Ok(Done::Fenced),
         Value::Int(2) => Ok(Done::Late),

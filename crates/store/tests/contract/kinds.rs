@@ -17,8 +17,8 @@ async fn redis_keeps_the_contract() {
 #[tokio::test]
 async fn redis_with_a_replica_keeps_the_contract() {
     let Some(server) = Server::start(&[]) else { return };
-    let replica = Server::replica_of(&server).unwrap();
-    replica.wait_until_linked().await;
+    let _replica = Server::replica_of(&server).unwrap();
+    server.wait_for_replicas(1).await;
     contract::check(async || fresh(&[&server], Durability::Wait1).await).await;
 }
 
@@ -30,7 +30,7 @@ async fn two_groups_of_redis_keep_the_contract() {
 }
 
 /// An empty store on these servers.
-async fn fresh(servers: &[&Server], durability: Durability) -> Redis {
+pub(crate) async fn fresh(servers: &[&Server], durability: Durability) -> Redis {
     for server in servers {
         server.ask(&["FLUSHALL"]).await;
     }

@@ -1,6 +1,7 @@
 //! Every kind against the contract, and Redis through its failures.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod differential;
 mod failures;
 mod kinds;
 mod server;
