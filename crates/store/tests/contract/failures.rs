@@ -116,3 +116,173 @@ async fn a_wrong_password_is_said_at_once_and_not_shown() {
     let url = format!("redis://:right-one@127.0.0.1:{}", server.port);
     Redis::open(&settings(url, Durability::Async)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_redis_that_is_silent_or_absent_is_named_without_its_password() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let started = Instant::now();
+    let opened = Redis::open(&settings(format!("redis://:hidden@127.0.0.1:{port}"), Durability::Async)).await;
+    let why = unavailable(opened);
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    assert!(why.contains(&port.to_string()) && !why.contains("hidden"), "{why}");
+}
+
+#[tokio::test]
+async fn groups_in_another_order_are_refused() {
+    let Some(first) = Server::start(&[]) else { return };
+    let second = Server::start(&[]).unwrap();
+    let open =
+        async |urls: Vec<String>| Redis::open(&RedisSettings { urls, durability: Durability::Async }).await;
+    open(vec![first.url(), second.url()]).await.unwrap();
+    open(vec![first.url(), second.url()]).await.unwrap();
+    for urls in [vec![second.url(), first.url()], vec![first.url()]] {
+        let Err(Error::Settings(why)) = open(urls).await else { panic!("it was opened") };
+        assert!(why.contains("of 2"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_redis_is_told_in_words_and_ends_with_its_cause() {
+    let Some(server) = Server::start(&[]) else { return };
+    let node = Node::open("n1", server.url(), Durability::Async).await;
+    let fence = node.own("a@a").await;
+    node.save(&fence, "a@a", 1).await.unwrap();
+    let cases = [
+        (["min-replicas-to-write", "1", "0"], "too few replicas"),
+        (["maxmemory", "1", "0"], "memory"),
+        (["replicaof", "127.0.0.1 1", "no one"], "replica"),
+    ];
+    let mut version = 1;
+    for ([name, value, usual], word) in cases {
+        let set = async |value: &str| {
+            if name == "replicaof" {
+                let (host, port) = value.split_once(' ').unwrap();
+                server.ask(&["REPLICAOF", host, port]).await;
+            } else {
+                server.ask(&["CONFIG", "SET", name, value]).await;
+            }
+        };
+        set(value).await;
+        let why = unavailable(node.save(&fence, "a@a", version + 1).await);
+        assert!(why.contains(word), "{name}: {why}");
+        assert!(unavailable(node.store.ready().wait().await).contains(word), "{name}: it is not ready");
+        set(usual).await;
+        node.ready().await;
+        version += 1;
+        node.save(&fence, "a@a", version).await.unwrap();
+    }
+    assert_eq!(node.version("a@a").await, Some(version));
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_written_is_told_in_words() {
+    // Root writes everywhere: a limit of file size stands for a full disk.
+    let Some(server) = Server::start(&["--appendfsync", "always"]) else { return };
+    let node = Node::open("n1", server.url(), Durability::Async).await;
+    let fence = node.own("a@a").await;
+    node.save(&fence, "a@a", 1).await.unwrap();
+    server.ask(&["CONFIG", "SET", "appendonly", "no"]).await;
+    server.ask(&["CONFIG", "SET", "save", "3600 1"]).await;
+    server.break_directory();
+    let _: Result<redis::Value, _> = server.try_ask(&["BGSAVE"]).await;
+    let until = Instant::now() + Duration::from_secs(10);
+    let why = loop {
+        match node.save(&fence, "a@a", 1).await {
+            Ok(()) => tokio::time::sleep(Duration::from_millis(20)).await,
+            refused => break unavailable(refused),
+        }
+        assert!(Instant::now() < until, "a failed snapshot stops nothing");
+    };
+    assert!(why.contains("disk"), "{why}");
+}
+
+#[tokio::test]
+async fn functions_that_redis_lost_are_given_again() {
+    let Some(server) = Server::start(&[]) else { return };
+    let node = Node::open("n1", server.url(), Durability::Async).await;
+    let fence = node.own("a@a").await;
+    for version in 1..4 {
+        server.ask(&["FUNCTION", "FLUSH"]).await;
+        node.save(&fence, "a@a", version).await.unwrap();
+        server.ask(&["FUNCTION", "FLUSH"]).await;
+        node.beat().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn connections_that_are_cut_cost_nothing() {
+    let Some(server) = Server::start(&[]) else { return };
+    let node = Node::open("n1", server.url(), Durability::Async).await;
+    let fence = node.own("a@a").await;
+    for version in 1..20 {
+        server.ask(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+        node.save(&fence, "a@a", version).await.unwrap();
+        server.ask(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+        assert_eq!(node.version("a@a").await, Some(version));
+    }
+}
+
+/// The server stops, then goes on with what it has in its sockets: a write whose outcome was unknown must not be carried out after
+/// the connection that sent it was given up.
+#[tokio::test]
+async fn a_write_that_timed_out_is_not_carried_out_later() {
+    let Some(server) = Server::start(&[]) else { return };
+    let node = Node::open("n1", server.url(), Durability::Async).await;
+    let fence = node.own("a@a").await;
+    node.save(&fence, "a@a", 1).await.unwrap();
+    for _ in 0..5 {
+        server.signal("STOP");
+        unavailable(node.save(&fence, "a@a", 2).await);
+        server.signal("CONT");
+        node.ready().await;
+        // Whatever came of it is so for good: an erasure is the end of it.
+        let impi = scscf::Impi::new("a@a").unwrap();
+        assert_eq!(node.store.erase(ShardId::of("a@a"), &fence, &impi).wait().await, Ok(()));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(node.version("a@a").await, None);
+        node.save(&fence, "a@a", 1).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_bounded_and_refused_beyond() {
+    let Some(server) = Server::start(&[]) else { return };
+    let node = Node::open("n1", server.url(), Durability::Async).await;
+    let fence = node.own("a@a").await;
+    server.signal("STOP");
+    let user = contract::user("a@a", &[], 1);
+    let write = Write { user: &user, version: 1, write_id: 1 };
+    let asked: Vec<_> = (0..20_000).map(|_| node.store.save(ShardId::of("a@a"), &fence, write)).collect();
+    let started = Instant::now();
+    let mut refused = 0;
+    for asked in asked {
+        refused += usize::from(unavailable(asked.wait().await).contains("too many"));
+    }
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    assert!((10_000..13_000).contains(&refused), "{refused} were refused");
+    server.signal("CONT");
+}
+
+#[tokio::test]
+async fn without_a_replica_nothing_counts_where_one_is_wanted() {
+    let Some(server) = Server::start(&[]) else { return };
+    let node = Node::open("n1", server.url(), Durability::Wait1).await;
+    let fence = node.own("a@a").await;
+    for _ in 0..3 {
+        let why = unavailable(node.save(&fence, "a@a", 1).await);
+        assert!(why.contains("replica"), "{why}");
+    }
+    unavailable(node.store.ready().wait().await);
+    let replica = Server::replica_of(&server).unwrap();
+    server.wait_for_replicas(1).await;
+    node.save(&fence, "a@a", 1).await.unwrap();
+    // A repeated write writes nothing, and counts no sooner than the first.
+    replica.signal("STOP");
+    server.ask(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+    unavailable(node.save(&fence, "a@a", 2).await);
+    unavailable(node.save(&fence, "a@a", 2).await);
+    replica.signal("CONT");
+    server.wait_for_replicas(1).await;
+    assert_eq!(node.save(&fence, "a@a", 2).await, Ok(()));
+}

@@ -69,6 +69,17 @@ impl Server {
         self.wait_until_it_answers();
     }
 
+    /// Stops it and lets it go on, with STOP and CONT.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Leaves it nowhere to write its data.
+    pub(crate) fn break_directory(&self) {
+        std::fs::remove_dir_all(&self.directory).unwrap();
+    }
+
     /// Sends it a command and panics if it is refused.
     pub(crate) async fn ask(&self, words: &[&str]) -> redis::Value {
         self.ask_for(words).await
@@ -76,11 +87,16 @@ impl Server {
 
     /// As [`Self::ask`], for an answer of some type.
     pub(crate) async fn ask_for<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.try_ask(words).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// As [`Self::ask`], and does not mind a refusal.
+    pub(crate) async fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let mut question = cmd(words[0]);
         question.arg(&words[1..]);
-        question.query_async(&mut connection).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+        question.query_async(&mut connection).await
     }
 
     /// Waits until this many replicas confirm what it writes: in the second after they joined they say nothing now and then.
