@@ -204,7 +204,7 @@ impl Maker {
             1 | 2 => {
                 let mut claims: Vec<Claim> = Vec::new();
                 for _ in 0..=self.dice.throw(3) {
-                    let name: &str = *self.dice.one_of(&NAMES);
+                    let name = NAMES[self.dice.throw(NAMES.len())];
                     let shard = ShardId::of(name);
                     let seen = self.fences.get(&shard).cloned().unwrap_or_default();
                     if claims.iter().all(|claim| claim.shard != shard) {

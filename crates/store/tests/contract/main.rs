@@ -4,4 +4,5 @@
 mod differential;
 mod failures;
 mod kinds;
+mod proxy;
 mod server;
