@@ -1,7 +1,7 @@
 //! What was written lately, so that a Redis that lost it can be told again.
 //!
 //! **Invariant: for each user there is the last change that Redis acknowledged to this process, as long as this process owns the
-//! shard without a break.** What Redis has of such a user after a failure is an earlier state of the same history.
+//! shard without a break.** What Redis has of such a user after a failure is that, or an earlier state of the same history.
 
 use super::change::{Change, What};
 use cluster::{Fence, ShardId};
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 const KEPT: Duration = Duration::from_secs(10);
 /// So many octets are kept at most, those of the last changes.
 const OCTETS: usize = 64 << 20;
+/// So many changes are remembered at most, those included that were overtaken.
+const CHANGES: usize = 200_000;
 
 /// The last changes of one group.
 #[derive(Default)]
@@ -65,7 +67,7 @@ impl Ring {
 
     fn shed(&mut self, now: Instant) {
         while let Some((at, ..)) = self.order.front()
-            && (now.duration_since(*at) > KEPT || self.octets > OCTETS)
+            && (now.duration_since(*at) > KEPT || self.octets > OCTETS || self.order.len() > CHANGES)
             && let Some((_, number, shard, impi)) = self.order.pop_front()
         {
             let Some(users) = self.shards.get_mut(&shard) else { continue };
@@ -80,11 +82,10 @@ impl Ring {
         }
     }
 
-    /// The changes of a shard that were made under another fence than `fence`.
-    pub(super) fn before(&mut self, shard: ShardId, fence: &Fence, now: Instant) -> Vec<Entry> {
+    /// The changes of a shard.
+    pub(super) fn of(&mut self, shard: ShardId, now: Instant) -> Vec<Entry> {
         self.shed(now);
-        let users = self.shards.get(&shard).into_iter().flat_map(BTreeMap::values);
-        users.filter(|entry| *entry.fence != *fence).cloned().collect()
+        self.shards.get(&shard).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
     /// Redis has `entry`, or something later, under `fence`.

@@ -234,12 +234,12 @@ impl Writer {
         Answers { each, confirmed }
     }
 
-    /// Sends again what was written to these shards before they were owned so.
+    /// Sends again what was written to these shards lately. Nothing is written in between, so what is sent is the last word.
     async fn restore(&mut self, shards: Vec<(ShardId, Arc<Fence>)>) -> Result<(), Error> {
         let now = Instant::now();
         let mut lately = Vec::new();
         for (shard, fence) in shards {
-            let entries = self.ring().before(shard, &fence, now);
+            let entries = self.ring().of(shard, now);
             lately.extend(entries.into_iter().map(|entry| (entry, Arc::clone(&fence))));
         }
         let mut outcome = Ok(());

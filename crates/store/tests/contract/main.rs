@@ -5,4 +5,5 @@ mod differential;
 mod failures;
 mod kinds;
 mod proxy;
+mod recovery;
 mod server;
