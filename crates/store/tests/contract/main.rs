@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod differential;
+mod failover;
 mod failures;
 mod kinds;
 mod proxy;

@@ -45,16 +45,57 @@ impl Server {
         Self::start(&["--replicaof", &format!("127.0.0.1 {}", primary.port)])
     }
 
+    /// Starts a Sentinel that watches `primary` as `rollcall` and decides alone; `None`, said aloud, where it is not installed.
+    pub(crate) fn sentinel(primary: &Self) -> Option<Self> {
+        if !is_there("redis-sentinel") {
+            return None;
+        }
+        let (directory, port) = (directory(), free_port());
+        let file = directory.join("sentinel.conf");
+        let lines = [
+            format!("sentinel monitor rollcall 127.0.0.1 {} 1", primary.port),
+            "sentinel down-after-milliseconds rollcall 1000".into(),
+            "sentinel failover-timeout rollcall 3000".into(),
+        ];
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        let program = "redis-sentinel";
+        let child = Command::new(program)
+            .arg(&file)
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--logfile", "log", "--dir"])
+            .arg(&directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { program, arguments: Vec::new(), port, directory, child };
+        server.wait_until_it_answers();
+        Some(server)
+    }
+
+    /// Waits until a Sentinel knows so many replicas.
+    pub(crate) async fn wait_until_it_knows(&self, replicas: usize) {
+        let until = Instant::now() + WITHIN;
+        loop {
+            let known: Vec<redis::Value> = self.ask_for(&["SENTINEL", "REPLICAS", "rollcall"]).await;
+            if known.len() >= replicas {
+                return;
+            }
+            assert!(Instant::now() < until, "the Sentinel knows {} replicas", known.len());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Its URL, with its password if it has one.
     pub(crate) fn url(&self) -> String {
         let password = self.arguments.iter().skip_while(|argument| *argument != "--requirepass").nth(1);
         let user = password.map_or_else(String::new, |password| format!(":{password}@"));
-        format!("redis://{user}127.0.0.1:{}/0", self.port)
+        format!("redis://{user}127.0.0.1:{}", self.port)
     }
 
     /// Its URL without password.
     pub(crate) fn plain_url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+        format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Ends it as a crash would.
@@ -140,7 +181,7 @@ impl Drop for Server {
 }
 
 /// Whether a program is installed.
-pub(crate) fn is_there(program: &str) -> bool {
+fn is_there(program: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_ok() {
         return true;
@@ -150,7 +191,7 @@ pub(crate) fn is_there(program: &str) -> bool {
     false
 }
 
-pub(crate) fn free_port() -> u16 {
+fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
