@@ -4,6 +4,8 @@
 //! write by anyone else fails with [`Error::Fenced`], and since acting follows saving, a deposed owner cannot speak.
 
 pub mod contract;
+mod embedded;
+mod head;
 mod memory;
 mod page;
 mod pending;
@@ -11,6 +13,7 @@ mod record;
 mod redis;
 mod settings;
 
+pub use embedded::Embedded;
 pub use memory::Memory;
 pub use page::{Filter, Listed, Page};
 pub use pending::Pending;

@@ -1,6 +1,6 @@
 //! Which kind of store a node uses.
 
-use crate::{Error, Memory, Redis, Store};
+use crate::{Embedded, Error, Memory, Redis, Store};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub(crate) fn without_password(url: &str) -> String {
 pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>, Error> {
     match settings {
         Settings::Memory => Ok(Arc::new(Memory::new())),
-        Settings::Embedded(_) => Err(Error::Settings("this release has no embedded store".into())),
+        Settings::Embedded(directory) => Ok(Arc::new(Embedded::open(directory)?)),
         Settings::Redis(settings) => Ok(Arc::new(Redis::open(settings).await?)),
     }
 }

@@ -1,11 +1,10 @@
 //! A change of one user, as the functions of Redis want it.
 
-use super::head::{self, Head};
 use super::schema;
-use crate::record::{self, Header};
+use crate::head;
 use crate::{Error, Fence, ShardId, Write};
 use redis::{Cmd, cmd};
-use scscf::{Impi, Impu, User};
+use scscf::{Impi, Impu};
 
 /// What becomes of a user.
 pub(super) struct Change {
@@ -41,10 +40,8 @@ pub(super) struct Terms {
 
 impl Change {
     pub(super) fn save(shard: ShardId, fence: &Fence, write: Write<'_>) -> Result<Self, Error> {
-        let Write { user, version, write_id } = write;
-        let impus = head::identities(user);
-        let envelope = record::encode(user, &Header { version, write_id }, fence)?;
-        let record = Head::of(user, version, write_id, &impus).before(&envelope);
+        let Write { user, version, .. } = write;
+        let head::Written { record, impus } = head::write(write, fence)?;
         let deadline = match user.next_deadline() {
             Some(at) => at.millis().to_string().into(),
             None => "inf".into(),
@@ -100,7 +97,7 @@ impl Change {
         if former.is_empty() {
             return Ok(Terms { bound, ..Terms::default() });
         }
-        let (head, user) = read(former)?;
+        let (head, user) = head::read(former)?;
         let stays = self.impus();
         let mut quits = head::identities(&user).into_vec();
         quits.retain(|impu| stays.binary_search(impu).is_err());
@@ -114,10 +111,4 @@ impl Change {
             What::Erase => 256,
         }
     }
-}
-
-/// Reads a record.
-pub(super) fn read(record: &[u8]) -> Result<(Head, User), Error> {
-    let head = Head::read(record)?;
-    Ok((head, record::decode(&record[head::LENGTH..])?))
 }

@@ -1,7 +1,7 @@
 //! Lists of users out of Redis: the sorted sets of deadlines name every user of a shard, the heads of the records tell the rest.
 
-use super::head::{self, Head};
 use super::{Group, array, fail, impi, octets, schema, text};
+use crate::head::{self, Head};
 use crate::{Error, Filter, Listed, Page, ShardId};
 use redis::{Pipeline, Value};
 use scscf::Impi;

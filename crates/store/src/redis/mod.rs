@@ -9,7 +9,6 @@
 mod change;
 mod connect;
 mod fail;
-mod head;
 mod leases;
 mod line;
 mod list;
@@ -18,6 +17,7 @@ mod ring;
 mod schema;
 mod writer;
 
+use crate::head;
 use crate::settings::{Durability, RedisSettings};
 use crate::{Error, Fence, Filter, Leases, Loaded, Page, Pending, ShardId, Store, Write};
 use change::{Change, Terms};
@@ -259,7 +259,7 @@ impl Store for Redis {
         let question = get(schema::record(shard, impi));
         self.later(self.number(shard), |group| async move {
             let Some(record) = octets(group.line.ask(question).await?)? else { return Ok(None) };
-            let (head, user) = change::read(&record)?;
+            let (head, user) = head::read(&record)?;
             Ok(Some(Loaded { user, version: head.version }))
         })
     }
@@ -333,7 +333,7 @@ async fn holders(groups: &[Arc<Group>], impu: &Impu) -> Result<Vec<Impi>, Error>
             let shard = ShardId::of(holder.as_str());
             let record = octets(of(shard).line.ask(get(schema::record(shard, &holder))).await?)?;
             if let Some(record) = record
-                && change::read(&record)?.1.impus().any(|held| held == impu)
+                && head::read(&record)?.1.impus().any(|held| held == impu)
             {
                 true_ones.push(holder);
             }

@@ -60,7 +60,7 @@ pub(super) fn library() -> String {
         ("VERSION", "rollcall:version"),
         ("RUN", "rollcall:run"),
         ("GRACE", "rollcall:grace"),
-        ("NOBODY", super::head::NOBODY),
+        ("NOBODY", crate::head::NOBODY),
     ];
     let mut text = format!("#!lua name={LIBRARY}\n");
     for (name, value) in names {

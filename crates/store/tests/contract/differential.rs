@@ -1,12 +1,13 @@
 //! Random sequences: every kind answers what memory answers, whose leases and owners are `cluster::Registry`.
 
+use crate::embedded::Directories;
 use crate::kinds::fresh;
 use crate::server::Server;
 use scscf::{Impi, Impu, Timestamp, User};
 use std::collections::BTreeMap;
 use store::{
-    Claim, Claimed, Durability, Error, Fence, Filter, Listed, Loaded, Member, Memory, ShardId, Store, Write,
-    contract,
+    Claim, Claimed, Durability, Embedded, Error, Fence, Filter, Listed, Loaded, Member, Memory, ShardId,
+    Store, Write, contract,
 };
 
 const NAMES: [&str; 6] = ["a@a", "b@a", "c@a", "d@a", "e@a", "f@a"];
@@ -295,6 +296,14 @@ async fn redis_answers_as_memory_does() {
         (done, refused) = (done + counts.0, refused + counts.1);
     }
     assert!(done > 200 && refused > 200, "{done} carried out, {refused} refused");
+}
+
+#[tokio::test]
+async fn embedded_answers_as_memory_does() {
+    let directories = Directories::default();
+    for seed in 200..206 {
+        agree(Embedded::open(&directories.fresh()).unwrap(), seed).await;
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,18 @@
 //! One suite, every kind.
 
+use crate::embedded::Directories;
 use crate::server::Server;
-use store::{Durability, Memory, Redis, RedisSettings, contract};
+use store::{Durability, Embedded, Memory, Redis, RedisSettings, contract};
 
 #[tokio::test]
 async fn memory_keeps_the_contract() {
     contract::check(async || Memory::new()).await;
+}
+
+#[tokio::test]
+async fn embedded_keeps_the_contract() {
+    let directories = Directories::default();
+    contract::check(async || Embedded::open(&directories.fresh()).unwrap()).await;
 }
 
 #[tokio::test]

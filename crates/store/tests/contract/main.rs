@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod differential;
+mod embedded;
 mod failover;
 mod failures;
 mod kinds;

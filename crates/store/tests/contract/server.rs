@@ -195,7 +195,7 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let name = format!("rollcall-redis-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     // What is tested here is the process that ends, not the disk that is slow.

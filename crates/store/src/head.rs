@@ -1,35 +1,36 @@
-//! The head of a record in Redis: what functions and lists look at without reading the user.
+//! The head of a record: what functions of Redis and lists look at without reading the user.
 //!
 //! Text of fixed length: layout, version, write id, hash of the public identities, summary. The envelope follows.
 
-use crate::Error;
+use crate::record::{self, Header};
+use crate::{Error, Fence, Write};
 use scscf::user::Summary;
 use scscf::view::RegistrationState;
 use scscf::{Impu, User};
 use std::fmt::Write as _;
 
 /// Octets of a head.
-pub(super) const LENGTH: usize = 64;
+pub(crate) const LENGTH: usize = 64;
 /// The hash of no identities.
-pub(super) const NOBODY: &str = "0000000000000000";
+pub(crate) const NOBODY: &str = "0000000000000000";
 
 /// What a head says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) version: u64,
-    pub(super) write_id: u64,
+pub(crate) struct Head {
+    pub(crate) version: u64,
+    pub(crate) write_id: u64,
     /// Hash of the public identities, 0 for none.
-    pub(super) identities: u64,
-    pub(super) summary: Summary,
+    pub(crate) identities: u64,
+    pub(crate) summary: Summary,
 }
 
 impl Head {
-    pub(super) fn of(user: &User, version: u64, write_id: u64, impus: &[Impu]) -> Self {
+    fn of(user: &User, version: u64, write_id: u64, impus: &[Impu]) -> Self {
         Self { version, write_id, identities: hash(impus), summary: user.summary() }
     }
 
     /// Writes it before the envelope.
-    pub(super) fn before(&self, envelope: &[u8]) -> Box<[u8]> {
+    fn before(&self, envelope: &[u8]) -> Box<[u8]> {
         let mut text = String::with_capacity(LENGTH + envelope.len());
         let Summary { state, bindings, subscriptions, sessions, reauthentication } = self.summary;
         let state = match state {
@@ -57,7 +58,7 @@ impl Head {
     }
 
     /// Reads the head of a record.
-    pub(super) fn read(record: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn read(record: &[u8]) -> Result<Self, Error> {
         let corrupt = |what: &str| Error::Corrupt(format!("its head has no {what}").into());
         let head = record.get(..LENGTH).ok_or_else(|| corrupt("64 octets"))?;
         let text = std::str::from_utf8(head).map_err(|_| corrupt("plain text"))?;
@@ -91,6 +92,27 @@ impl Head {
     }
 }
 
+/// Reads a record that begins with its head.
+pub(crate) fn read(record: &[u8]) -> Result<(Head, User), Error> {
+    let head = Head::read(record)?;
+    Ok((head, record::decode(&record[LENGTH..])?))
+}
+
+/// A user as it is written, and its public identities.
+pub(crate) struct Written {
+    pub(crate) record: Box<[u8]>,
+    pub(crate) impus: Box<[Impu]>,
+}
+
+/// Writes a user with its head.
+pub(crate) fn write(write: Write<'_>, fence: &Fence) -> Result<Written, Error> {
+    let Write { user, version, write_id } = write;
+    let impus = identities(user);
+    let envelope = record::encode(user, &Header { version, write_id }, fence)?;
+    let record = Head::of(user, version, write_id, &impus).before(&envelope);
+    Ok(Written { record, impus })
+}
+
 /// The same on every node and in every release: FNV-1a, finished by SplitMix64. `impus` are in order.
 fn hash(impus: &[Impu]) -> u64 {
     if impus.is_empty() {
@@ -106,7 +128,7 @@ fn hash(impus: &[Impu]) -> u64 {
 }
 
 /// The public identities of a user in order, each once.
-pub(super) fn identities(user: &User) -> Box<[Impu]> {
+pub(crate) fn identities(user: &User) -> Box<[Impu]> {
     let mut impus: Vec<Impu> = user.impus().cloned().collect();
     impus.sort_unstable();
     impus.dedup();
