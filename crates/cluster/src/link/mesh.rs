@@ -194,15 +194,14 @@ impl Mesh {
         let Some(peer) = stage.slot().and_then(|slot| self.peers.get_mut(&slot)) else { return };
         let slot = peer.slot;
         if peer.open.as_ref().is_some_and(|open| open.conn == conn) {
-            // What is under way was begun while this connection stood, and proves nothing.
-            let stale = attempt(peer);
-            peer.disconnect(lost == Lost::Closed, now);
-            if let Some(stale) = stale {
-                self.close(stale, out);
+            let closed = (lost == Lost::Closed).then_some(Conn(self.next));
+            peer.disconnect(closed, now);
+            // An attempt that is under way may be what the other closed this connection for.
+            if attempt(peer).is_none() {
+                self.dial(slot, now, out);
             }
-            self.dial(slot, now, out);
         } else if peer.dial == Dial::Trying(conn) {
-            if lost == Lost::Refused && peer.was_closed && peer.open.is_none() {
+            if lost == Lost::Refused && peer.open.is_none() && peer.closed.is_some_and(|last| last < conn) {
                 self.end(slot, Over::Gone, now, out);
             } else {
                 peer.back_off(now);

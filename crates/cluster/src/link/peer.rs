@@ -27,8 +27,8 @@ pub(super) struct Peer {
     pub(super) open: Option<Open>,
     pub(super) dial: Dial,
     tries: usize,
-    /// The last connection was closed from its side.
-    pub(super) was_closed: bool,
+    /// The last connection was closed from its side, and attempts after this one were begun since.
+    pub(super) closed: Option<Conn>,
     /// The last connection.
     pub(super) last: u64,
     alone_since: u64,
@@ -82,7 +82,7 @@ impl Peer {
             open: None,
             dial: Dial::Idle,
             tries: 0,
-            was_closed: false,
+            closed: None,
             last: 0,
             alone_since: now,
             counters: Counters::default(),
@@ -117,18 +117,22 @@ impl Peer {
         self.last = open.name;
         self.open = Some(open);
         self.tries = 0;
-        self.was_closed = false;
+        self.closed = None;
         self.counters.connections += 1;
         Ok(())
     }
 
-    pub(super) fn disconnect(&mut self, was_closed: bool, now: u64) {
+    pub(super) fn disconnect(&mut self, closed: Option<Conn>, now: u64) {
         self.open = None;
-        self.was_closed = was_closed;
+        self.closed = closed;
         self.alone_since = now;
         self.tries = 0;
         self.ack_due = None;
-        self.dial = if self.address.is_some() { Dial::At(now) } else { Dial::Idle };
+        self.dial = match self.dial {
+            Dial::Trying(conn) => Dial::Trying(conn),
+            Dial::Idle | Dial::At(_) if self.address.is_some() => Dial::At(now),
+            Dial::Idle | Dial::At(_) => Dial::Idle,
+        };
     }
 
     /// An attempt has failed; the next is due later.

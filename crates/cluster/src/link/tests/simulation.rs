@@ -7,7 +7,7 @@ use crate::link::{Act, Conn, Limits, Mesh, News, Out, Slot};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Which run of which node.
-type RunId = (usize, u64);
+pub(super) type RunId = (usize, u64);
 
 struct Chance(u64);
 
@@ -35,39 +35,40 @@ enum Piece {
 
 /// One direction of a connection.
 #[derive(Debug)]
-struct End {
+pub(super) struct End {
     run: RunId,
     conn: Option<Conn>,
     coming: VecDeque<(u64, Piece)>,
     shut: bool,
 }
 
-struct Node {
-    mesh: Mesh,
-    run: RunId,
+pub(super) struct Node {
+    pub(super) mesh: Mesh,
+    pub(super) run: RunId,
     /// Words said in each session, and received in each.
-    said: BTreeMap<Slot, u64>,
+    pub(super) said: BTreeMap<Slot, u64>,
     took: BTreeMap<Slot, u64>,
     /// Whose words, from which of his sessions, come in each of ours.
     from: BTreeMap<Slot, (RunId, u16)>,
-    ups: u64,
+    pub(super) ups: u64,
 }
 
-struct World {
-    now: u64,
+pub(super) struct World {
+    pub(super) now: u64,
     chance: Chance,
-    nodes: Vec<Option<Node>>,
-    wires: Vec<[End; 2]>,
+    pub(super) nodes: Vec<Option<Node>>,
+    pub(super) wires: Vec<[End; 2]>,
     /// Nothing passes the network.
-    silent: bool,
+    pub(super) silent: bool,
     /// Something between the nodes refuses connections, and has done so before.
-    refusing: bool,
-    has_refused: bool,
+    pub(super) refusing: bool,
+    pub(super) has_refused: bool,
     runs: u64,
     /// What was received in each session, by the sender's run and slot; outlives the receiver.
-    heard: BTreeMap<(RunId, u16), u64>,
-    gone: Vec<(RunId, RunId)>,
-    severed: usize,
+    pub(super) heard: BTreeMap<(RunId, u16), u64>,
+    pub(super) gone: Vec<(RunId, RunId)>,
+    pub(super) severed: Vec<RunId>,
+    pub(super) refused: Vec<(usize, Box<str>)>,
 }
 
 fn name(index: usize) -> String {
@@ -75,7 +76,7 @@ fn name(index: usize) -> String {
 }
 
 impl World {
-    fn new(nodes: usize, seed: u64) -> Self {
+    pub(super) fn new(nodes: usize, seed: u64) -> Self {
         let mut world = Self {
             now: 1_000,
             chance: Chance(seed),
@@ -87,14 +88,15 @@ impl World {
             runs: 0,
             heard: BTreeMap::new(),
             gone: Vec::new(),
-            severed: 0,
+            severed: Vec::new(),
+            refused: Vec::new(),
         };
         (0..nodes).for_each(|index| world.start(index));
         world.introduce();
         world
     }
 
-    fn start(&mut self, index: usize) {
+    pub(super) fn start(&mut self, index: usize) {
         self.runs += 1;
         let run = (index, self.runs);
         let limits = Limits { words: 300, octets: 1 << 20 };
@@ -109,14 +111,14 @@ impl World {
     }
 
     /// All nodes hear of all that run.
-    fn introduce(&mut self) {
+    pub(super) fn introduce(&mut self) {
         let members: Vec<Member> = self.nodes.iter().flatten().map(|node| member(node.run)).collect();
         for index in 0..self.nodes.len() {
             self.act(index, |mesh, now, out| mesh.keep(&members, now, out));
         }
     }
 
-    fn act(&mut self, index: usize, event: impl FnOnce(&mut Mesh, u64, &mut Out)) {
+    pub(super) fn act(&mut self, index: usize, event: impl FnOnce(&mut Mesh, u64, &mut Out)) {
         let mut out = Out::default();
         let Some(node) = &mut self.nodes[index] else { return };
         event(&mut node.mesh, self.now, &mut out);
@@ -154,16 +156,14 @@ impl World {
                 let peer: RunId = (peer[1..].parse().unwrap(), incarnation);
                 let run = node.run;
                 if matches!(news, News::Severed { .. }) {
-                    self.severed += 1;
+                    self.severed.push(run);
                     return;
                 }
                 let lives = self.nodes[peer.0].as_ref().is_some_and(|node| node.run == peer);
                 assert!(!lives || self.has_refused, "a living process is not gone");
                 self.gone.push((run, peer));
             }
-            // What a process said before it ended may come when the next is here.
-            News::Refused { why, .. } if why.starts_with("another run of") => {}
-            News::Refused { who, why } => panic!("{} was told of {who}: {why}", name(index)),
+            News::Refused { why, .. } => self.refused.push((index, why)),
         }
     }
 
@@ -216,7 +216,7 @@ impl World {
     }
 
     /// The network loses a connection: both ends hear of it, and what was on its way is lost.
-    fn cut(&mut self, wire: usize) {
+    pub(super) fn cut(&mut self, wire: usize) {
         for to in 0..2 {
             let coming = &mut self.wires[wire][to].coming;
             let keep = self.chance.below(coming.len() as u64 + 1) as usize;
@@ -225,7 +225,7 @@ impl World {
         }
     }
 
-    fn kill(&mut self, index: usize) {
+    pub(super) fn kill(&mut self, index: usize) {
         let Some(node) = self.nodes[index].take() else { return };
         for wire in 0..self.wires.len() {
             for end in 0..2 {
@@ -241,7 +241,7 @@ impl World {
         }
     }
 
-    fn say(&mut self, index: usize, length: usize) {
+    pub(super) fn say(&mut self, index: usize, length: usize) {
         let Some(node) = &mut self.nodes[index] else { return };
         let live: Vec<Slot> = node.mesh.counters().map(|(slot, _)| slot).collect();
         if live.is_empty() {
@@ -263,7 +263,7 @@ impl World {
     }
 
     /// Lets time pass until `until`.
-    fn run(&mut self, until: u64) {
+    pub(super) fn run(&mut self, until: u64) {
         loop {
             let pieces = self.wires.iter().flatten().filter_map(|end| Some(end.coming.front()?.0));
             let pieces = pieces.filter(|_| !self.silent);
@@ -334,13 +334,13 @@ impl World {
         }
     }
 
-    fn connections(&self) -> Vec<u64> {
+    pub(super) fn connections(&self) -> Vec<u64> {
         let nodes = self.nodes.iter().flatten();
         nodes.flat_map(|node| node.mesh.counters().map(|(_, counters)| counters.connections)).collect()
     }
 
     /// Everybody is connected to everybody, nothing waits, and it stays so.
-    fn assert_settled(&mut self) {
+    pub(super) fn assert_settled(&mut self) {
         let (before, ups) =
             (self.connections(), self.nodes.iter().flatten().map(|node| node.ups).sum::<u64>());
         let until = self.now + 5_000;
@@ -362,7 +362,7 @@ impl World {
     }
 }
 
-fn member((index, incarnation): RunId) -> Member {
+pub(super) fn member((index, incarnation): RunId) -> Member {
     let node = name(index);
     Member {
         link: node.as_str().into(),
@@ -378,7 +378,7 @@ fn member((index, incarnation): RunId) -> Member {
 fn whatever_the_network_does_words_come_once_and_in_order_and_none_is_lost_unless_its_session_ends() {
     let seeds = std::env::var_os("ROLLCALL_SEEDS").and_then(|seeds| seeds.to_str()?.parse().ok());
     let (mut gone, mut severed, mut heard) = (0, 0, 0);
-    for seed in 0..seeds.unwrap_or(1_000) {
+    for seed in 0..seeds.unwrap_or(600) {
         let mut world = World::new(2 + (seed % 3 == 0) as usize, seed);
         world.has_refused = seed % 4 == 1;
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trouble(&mut world)));
@@ -387,10 +387,10 @@ fn whatever_the_network_does_words_come_once_and_in_order_and_none_is_lost_unles
             std::panic::resume_unwind(panic);
         }
         gone += world.gone.len();
-        severed += world.severed;
+        severed += world.severed.len();
         heard += world.heard.values().sum::<u64>();
     }
-    assert!(gone > 100 && severed > 20 && heard > 10_000, "{gone} gone, {severed} severed, {heard} heard");
+    assert!(gone > 100 && severed > 10 && heard > 10_000, "{gone} gone, {severed} severed, {heard} heard");
 }
 
 fn trouble(world: &mut World) {
@@ -439,4 +439,6 @@ fn trouble(world: &mut World) {
     // As long as it takes until a member that was taken for ended is tried again.
     world.run(world.now + 10_000);
     world.assert_settled();
+    // What a process said before it ended may come when the next is here.
+    assert!(world.refused.iter().all(|(_, why)| why.starts_with("another run of")), "{:?}", world.refused);
 }
