@@ -2,7 +2,7 @@
 
 mod simulation;
 
-use super::hello::tests::me;
+use super::hello::{Greeting, Hello, Role, tests::me};
 use super::{Act, Limits, Mesh, News, Out, STRANGERS, Slot};
 use crate::Frame;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ fn linked(seed: u64) -> World {
 
 #[test]
 fn both_dial_at_once_and_one_connection_is_left() {
-    for seed in 0..500 {
+    for seed in 0..200 {
         let mut world = linked(seed);
         assert_eq!((world.wires.len(), world.refused.len()), (1, 0), "seed {seed}");
         // The one that is given up may have been in use for a moment.
@@ -79,6 +79,58 @@ fn a_connection_that_the_network_closed_is_no_end_while_nobody_refuses_the_next(
     world.run(world.now + 60_000);
     assert!(!is_up(&world, 0, 1));
     assert_eq!((world.gone.len(), world.severed.len()), (0, 0));
+}
+
+#[test]
+fn who_has_lost_a_connection_gets_another_though_the_other_thinks_it_stands() {
+    for seed in 0..100 {
+        for index in 0..2 {
+            let mut world = linked(seed);
+            world.cut_off(index);
+            world.run(world.now + 300);
+            assert!(is_up(&world, 0, 1) && is_up(&world, 1, 0), "seed {seed}, node {index}");
+            assert_eq!(world.wires.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn what_a_process_said_before_it_ended_does_not_end_the_run_that_came_after_it() {
+    late_proof(true, false);
+    late_proof(true, true);
+    late_proof(false, false);
+}
+
+/// `here`: the later run is connected. `stale`: the store still speaks of the earlier run, of which the node has not heard before.
+fn late_proof(here: bool, stale: bool) {
+    let mut mesh = Mesh::new(me("c", 9), Limits::default());
+    let mut out = Out::default();
+    let members = [2, 1].map(|run| crate::Member { node: "b".into(), link: "".into(), ..member((0, run)) });
+    mesh.keep(&members[..1], 0, &mut out);
+    // Two runs of b, each as far as its proof.
+    let mut proofs = [1, 2].map(|run| {
+        let conn = mesh.accepted([run; 16], 0).unwrap();
+        let mine = Hello::new(&me("b", run.into()), ("c", 9), (1, 0), 0, 0, [10 + run; 16]);
+        mesh.heard(conn, &Frame::Hello(mine.clone()).to_bytes(), 0, &mut out);
+        let Some(Act::Write { octets, .. }) = out.acts.pop() else { panic!("no answer") };
+        let mut framer = crate::Framer::default();
+        framer.push(&octets);
+        let Ok(Some(Frame::Hello(theirs))) = framer.next() else { panic!("no Hello") };
+        let proof = Greeting { mine, theirs, role: Role::Dialler }.proof(&[7; 32]);
+        Some((conn, Frame::Accept(proof).to_bytes()))
+    });
+    for run in [2, 1].into_iter().skip(usize::from(!here)) {
+        let (conn, proof) = proofs[run - 1].take().unwrap();
+        mesh.heard(conn, &proof, 0, &mut out);
+        if stale {
+            mesh.keep(&members[1..], 0, &mut out);
+        }
+    }
+    let later = mesh.slot("b", 2).unwrap();
+    assert_eq!(mesh.is_up(later), here);
+    let why = "another run of b is here".into();
+    assert_eq!(out.news.pop(), Some(News::Refused { who: "b".into(), why }));
+    assert_eq!(out.news, here.then_some(News::Up { slot: later }).into_iter().collect::<Vec<_>>());
 }
 
 #[test]
