@@ -403,7 +403,7 @@ fn whatever_the_network_does_words_come_once_and_in_order_and_none_is_lost_unles
         severed += world.severed.len();
         heard += world.heard.values().sum::<u64>();
     }
-    assert!(gone > 100 && severed > 10 && heard > 10_000, "{gone} gone, {severed} severed, {heard} heard");
+    assert!(gone > 100 && severed > 3 && heard > 10_000, "{gone} gone, {severed} severed, {heard} heard");
 }
 
 fn trouble(world: &mut World) {
