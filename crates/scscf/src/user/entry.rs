@@ -18,8 +18,8 @@ pub(crate) enum Entry {
     Chain(super::chain::Link),
     /// Record-Route of the session with this key.
     Dialog(u64),
-    /// Our own BYE on its way through a further passage.
-    Release,
+    /// Our own BYE on its way through a further passage of the session with this key.
+    Release(u64),
     /// Nothing of the kind: for the user in the Request-URI.
     Terminating,
 }
@@ -41,7 +41,8 @@ pub(crate) fn read(
     impi: &Impi,
     policy: &Policy,
 ) -> Result<(Entry, Request), Rejection> {
-    let recorded = |uri: &Uri| matches!(of_token(uri, impi, policy), Some(Entry::Dialog(_) | Entry::Release));
+    let recorded =
+        |uri: &Uri| matches!(of_token(uri, impi, policy), Some(Entry::Dialog(_) | Entry::Release(_)));
     let arrival = proxy::arrival(request, recorded, |uri| policy.is_ours(uri))
         .map_err(|malformed| Rejection::new(Status::BAD_REQUEST, "RFC 3261 §20.34", malformed.to_string()))?;
     let entry = arrival.as_ref().map_or(Entry::Terminating, |arrival| {
@@ -74,7 +75,7 @@ fn of_token(uri: &Uri, impi: &Impi, policy: &Policy) -> Option<Entry> {
     match kind {
         TokenKind::ServiceRoute => Some(Entry::Binding(discriminator)),
         TokenKind::RecordRoute if note.is_empty() => Some(Entry::Dialog(discriminator)),
-        TokenKind::RecordRoute => Some(Entry::Release),
+        TokenKind::RecordRoute => Some(Entry::Release(discriminator)),
         TokenKind::OriginalDialog => super::chain::Link::read(discriminator, &note).map(Entry::Chain),
         TokenKind::RegEvent | TokenKind::TemporaryGruu => None,
     }

@@ -37,11 +37,11 @@ impl User {
             Entry::Binding(binding) => self.originating(draft, binding, step),
             Entry::Originating => self.originating_for_server(draft, step),
             Entry::Chain(link) => self.resume_chain(draft, link, step),
-            Entry::Dialog(_) | Entry::Release if !self.is_called(draft.onward.uri(), step.policy) => {
+            Entry::Dialog(_) | Entry::Release(_) if !self.is_called(draft.onward.uri(), step.policy) => {
                 let why = "the Route of a dialog leads to the user of that dialog only";
                 Err(Rejection::new(Status::FORBIDDEN, "TS 24.229 §5.4.3.1", why))
             }
-            Entry::Dialog(_) | Entry::Release | Entry::Terminating => self.terminating(draft, step),
+            Entry::Dialog(_) | Entry::Release(_) | Entry::Terminating => self.terminating(draft, step),
         }
     }
 

@@ -271,6 +271,8 @@ impl User {
                 relay.gives_up(step);
             } else if relay.awaits_server_until().is_some_and(|at| at <= now) {
                 self.server_silent(&mut relay, step);
+            } else if relay.is_farewell_due(now) {
+                self.farewell_due(&mut relay, step);
             }
             self.conclude_if_done(&mut relay, step);
             self.keep_relay(relay, step);

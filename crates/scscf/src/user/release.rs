@@ -5,6 +5,7 @@
 mod legs;
 mod receipt;
 
+pub(crate) use legs::AGAIN_AFTER;
 pub use legs::{Leg, Release};
 pub use receipt::{Receipt, ToldSide};
 
@@ -12,7 +13,7 @@ use super::chain::Stage;
 use super::relay::{Answered, Draft, Ending, Passage, Relay};
 use super::{Session, Step, User};
 use crate::event::{SessionId, Side};
-use crate::{Effect, Impu, Rejection};
+use crate::{Effect, Impu, Rejection, Span};
 use serde::{Deserialize, Serialize};
 use sip::proxy::BranchId;
 use sip::{Method, Name, Response, Status};
@@ -211,18 +212,22 @@ impl User {
     }
 
     /// One side hung up, and its BYE failed on the way by application servers, so that the other side may not know: it is told
-    /// by the way that leaves them out. Whether there is one.
-    pub(crate) fn tells_past_servers(&mut self, id: SessionId, from: Side, step: &mut Step<'_>) -> bool {
-        let now = step.now();
+    /// after so long, by the way that leaves them out. Whether there is one.
+    pub(crate) fn tells_past_servers(
+        &mut self,
+        id: SessionId,
+        from: Side,
+        after: Span,
+        step: &mut Step<'_>,
+    ) -> bool {
+        let at = step.now() + after;
         let Self { sessions, impi, .. } = self;
         let Some(session) = sessions.iter_mut().find(|session| session.id == id) else { return false };
         let tells = session.release.is_none()
-            && [Side::Caller, Side::Callee]
-                .iter()
-                .any(|side| session.servers_end(*side, impi, step.policy) > 0)
+            && session.passes_servers(impi, step.policy)
             && step.policy.session.release_attempts > 1;
         if tells {
-            session.release = Some(Release::of_other_side(from, now));
+            session.release = Some(Release::of_other_side(from, step.now(), at));
             step.changed();
             step.say(format!("the {} hung up, and the other side may not know", from.as_str()));
         }

@@ -3,8 +3,10 @@
 //! A record holds just what either side can be released by. It is saved when the session begins, when it is refreshed and when
 //! it ends.
 
+mod farewell;
 mod record;
 
+pub(crate) use farewell::Farewell;
 pub(crate) use record::ACK_WITHIN;
 pub use record::{Party, Session};
 
@@ -12,6 +14,7 @@ use super::chain::{Initial, Stage};
 use super::entry::Entry;
 use super::originating::keeps_session;
 use super::relay::{Draft, Passage, Relay};
+use super::release::AGAIN_AFTER;
 use super::{Step, User, trust};
 use crate::event::{SessionId, Side, Source};
 use crate::{Effect, Rejection, Span, Timestamp};
@@ -89,8 +92,8 @@ impl User {
         let held = match entry {
             Entry::Dialog(key) => self.held(*key, &draft.request, step)?,
             // Our own BYE passes here once more, on its way through the servers.
-            Entry::Release if *draft.request.method() == Method::Bye => None,
-            Entry::Release
+            Entry::Release(_) if *draft.request.method() == Method::Bye => None,
+            Entry::Release(_)
             | Entry::Binding(_)
             | Entry::Originating
             | Entry::Chain(_)
@@ -120,6 +123,7 @@ impl User {
         let timer = ask_for_timer(&mut edit, &draft.request, step)?;
         let mut relay = self.begin_relay(&draft, Passage::Dialog { session: held, timer }, step);
         relay.outside = outside;
+        relay.farewell = self.farewell(entry, held, &draft.request, step);
         step.say(format!("{} in a dialog", draft.request.method()));
         relay.open(edit.finish(), None, Vec::new(), step);
         self.keep_relay(relay, step);
@@ -199,7 +203,7 @@ impl User {
         self.sessions.iter().any(|session| session.id == id && session.release.is_some())
     }
 
-    fn session_in(&self, key: u64, request: &Request) -> Option<(SessionId, Side)> {
+    pub(super) fn session_in(&self, key: u64, request: &Request) -> Option<(SessionId, Side)> {
         let mut held = self.sessions.iter().filter(|session| session.key == key);
         held.find_map(|session| Some((session.id, session.sender(request)?)))
     }
@@ -264,7 +268,7 @@ impl User {
         let gone = status == Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST
             && matches!(relay.request.method(), Method::Invite | Method::Update);
         let bye = *relay.request.method() == Method::Bye;
-        if bye && status.class() == 5 && self.tells_past_servers(id, from, step) {
+        if bye && status.class() == 5 && self.tells_past_servers(id, from, AGAIN_AFTER, step) {
             return;
         }
         if (bye && !asks_again) || gone {
@@ -279,6 +283,7 @@ impl User {
         if self.sessions.len() != before {
             step.changed();
             step.say(format!("session ended by {by}"));
+            self.answer_farewells(id, step);
         }
     }
 

@@ -25,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use talk::Phase;
 use ue::{Alarm, Deed};
 
-const RUNS: u64 = 2000;
+const RUNS: u64 = 1500;
 
 thread_local! {
     static WHY: RefCell<String> = RefCell::default();

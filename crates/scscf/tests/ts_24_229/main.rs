@@ -35,6 +35,7 @@ mod s5_4_4;
 mod s5_4_5_1;
 mod s5_4_5_1_byes;
 mod s5_4_6;
+mod s5_4_6_hanging_up;
 mod s5_4_8;
 mod s6_3;
 mod scenarios_calls;

@@ -2,7 +2,7 @@
 
 use super::super::chain::{Initial, Stage};
 use super::super::contacts::Target;
-use super::super::session::ACK_WITHIN;
+use super::super::session::{ACK_WITHIN, Farewell};
 use super::super::{Step, User};
 use crate::event::{RelayId, ServerTx, SessionId, Side};
 use crate::token::TokenKind;
@@ -33,6 +33,8 @@ pub(crate) struct Relay {
     pub(crate) answered: Answered,
     /// It shall end.
     pub(crate) ending: Option<Ending>,
+    /// It is a BYE that passes application servers.
+    pub(crate) farewell: Option<Farewell>,
     /// It left the trust domain, and what is answered comes from outside.
     pub(crate) outside: bool,
     /// The 2xx that came, if it is an INVITE.
@@ -146,6 +148,7 @@ impl User {
             timer_c: None,
             answered: Answered::No,
             ending: None,
+            farewell: None,
             outside: false,
             dialogs: Vec::new(),
             lingers_until: None,
@@ -369,7 +372,12 @@ impl Relay {
     }
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        [self.timer_c, self.awaits_server_until()].into_iter().flatten().min()
+        let farewell = self.farewell.as_ref().and_then(Farewell::deadline);
+        [self.timer_c, self.awaits_server_until(), farewell].into_iter().flatten().min()
+    }
+
+    pub(super) fn is_farewell_due(&self, now: Timestamp) -> bool {
+        self.farewell.as_ref().and_then(Farewell::deadline).is_some_and(|at| at <= now)
     }
 
     /// The initial INVITE of a session that is being set up.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sip::{Dialog, Method, Name, NameAddr, Status};
 
 /// A BYE that got no answer is sent again after so long.
-const AGAIN_AFTER: Span = Span::seconds(2);
+pub(crate) const AGAIN_AFTER: Span = Span::seconds(2);
 /// Tells our own BYEs from those of others, in the Route values of our further passages.
 const OWN_BYE: &[u8] = b"BYE";
 /// RFC 3261 §8.1.1.5: the first CSeq is less than 2^31; chosen low enough to leave room.
@@ -81,14 +81,9 @@ impl Leg {
 
 impl Release {
     /// The side that hung up has ended; its own BYE was the first attempt to tell the other.
-    pub(super) fn of_other_side(from: Side, now: Timestamp) -> Self {
+    pub(super) fn of_other_side(from: Side, now: Timestamp, at: Timestamp) -> Self {
         let told = Leg { status: Some(Status::OK.code()), ..Leg::new(from) };
-        let untold = Leg {
-            attempts: 1,
-            retry_at: Some(now + AGAIN_AFTER),
-            past_servers: true,
-            ..Leg::new(from.other())
-        };
+        let untold = Leg { attempts: 1, retry_at: Some(at), past_servers: true, ..Leg::new(from.other()) };
         Self { cause: ReleaseCause::HungUp, since: now, legs: vec![told, untold] }
     }
 
@@ -169,6 +164,7 @@ impl User {
         if over {
             self.sessions.remove(index);
             step.say(format!("a session was released: {}", cause.text()));
+            self.answer_farewells(id, step);
         }
         self.note(id.0, cause, since, ToldSide::bye(side, sent_at.unwrap_or(now), status, now));
     }
@@ -259,6 +255,11 @@ impl Session {
             let marked = policy.tokens.mint_with(TokenKind::RecordRoute, impi, self.key, OWN_BYE);
             *route = route.replace(&token, &marked).into();
         }
+    }
+
+    /// Whether application servers stand between the two sides.
+    pub(crate) fn passes_servers(&self, impi: &Impi, policy: &Policy) -> bool {
+        [Side::Caller, Side::Callee].iter().any(|side| self.servers_end(*side, impi, policy) > 0)
     }
 
     /// How many routes to a side lead through application servers: all up to our last passage.
