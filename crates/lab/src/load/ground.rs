@@ -168,19 +168,16 @@ impl Ground {
         }
     }
 
-    /// Caller and callee of call or message `number`: callers take turns, and in every round each has another.
-    pub(super) fn pair(&self, number: u32) -> (u32, u32) {
+    /// Caller and callee of call or message `number`: callers take turns, and in every round each has another. An
+    /// error says why these two cannot talk.
+    pub(super) fn pair(&self, number: u32) -> Result<(u32, u32), &'static str> {
         let pairs = self.callers;
         let caller = number % pairs;
-        (caller, pairs + (caller + number / pairs % pairs) % pairs)
-    }
-
-    /// Why these two cannot talk.
-    pub(super) fn missing(&self, caller: u32, callee: u32) -> Option<&'static str> {
+        let callee = pairs + (caller + number / pairs % pairs) % pairs;
         match (self.user(caller).registered, self.user(callee).registered) {
-            (false, _) => Some("the caller is not registered"),
-            (_, false) => Some("the callee is not registered"),
-            (true, true) => None,
+            (false, _) => Err("the caller is not registered"),
+            (_, false) => Err("the callee is not registered"),
+            (true, true) => Ok((caller, callee)),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     ground::Ground,
     mark::{Kind, Mark},
     places::Places,
-    report::Stage,
+    report::stages,
     tally::Tally,
     text::{Start, Text},
     timers::{T2, Wait, Whose},
@@ -13,14 +13,11 @@ use super::{
 use std::io::Write;
 use tokio::time::Instant;
 
-const STAGES: &[Stage] = &[
-    Stage { name: "message_to_callee", label: "MESSAGE to callee, one way" },
-    Stage { name: "message_to_200", label: "MESSAGE to 200" },
-    Stage { name: "message_to_200_from_intended", label: "MESSAGE to 200 from intended" },
-];
-const TO_CALLEE: usize = 0;
-const TO_200: usize = 1;
-const FROM_INTENDED: usize = 2;
+stages! { STAGES:
+    TO_CALLEE = "message_to_callee", "MESSAGE to callee, one way";
+    TO_200 = "message_to_200", "MESSAGE to 200";
+    FROM_INTENDED = "message_to_200_from_intended", "MESSAGE to 200 from intended";
+}
 const WORDS: &str = "ready when you are";
 
 #[derive(Debug)]
@@ -62,10 +59,10 @@ impl Messages {
         let number = self.begun;
         self.begun = self.begun.wrapping_add(1);
         self.tally.started();
-        let (caller, callee) = ground.pair(number);
-        if let Some(cause) = ground.missing(caller, callee) {
-            return self.tally.failed(cause);
-        }
+        let (caller, callee) = match ground.pair(number) {
+            Ok(pair) => pair,
+            Err(cause) => return self.tally.failed(cause),
+        };
         let wait = ground.fresh(caller);
         let kept = self.messages.keep(number, |place| Message {
             mark: ground.mark(Kind::Message, place, number),

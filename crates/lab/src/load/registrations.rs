@@ -3,7 +3,7 @@
 use super::{
     ground::Ground,
     mark::Mark,
-    report::Stage,
+    report::stages,
     tally::Tally,
     text::{Start, Text},
     timers::{T2, Whose},
@@ -11,16 +11,12 @@ use super::{
 };
 use tokio::time::Instant;
 
-const STAGES: &[Stage] = &[
-    Stage { name: "challenge", label: "REGISTER to 401" },
-    Stage { name: "answer", label: "REGISTER to 200" },
-    Stage { name: "whole", label: "registration" },
-    Stage { name: "whole_from_intended", label: "registration from intended" },
-];
-const CHALLENGE: usize = 0;
-const ANSWER: usize = 1;
-const WHOLE: usize = 2;
-const FROM_INTENDED: usize = 3;
+stages! { STAGES:
+    CHALLENGE = "challenge", "REGISTER to 401";
+    ANSWER = "answer", "REGISTER to 200";
+    WHOLE = "whole", "registration";
+    FROM_INTENDED = "whole_from_intended", "registration from intended";
+}
 
 /// All registrations of a run.
 #[derive(Debug)]

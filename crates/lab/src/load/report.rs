@@ -67,6 +67,21 @@ pub struct Count {
 #[derive(Clone, Debug, Default)]
 pub struct Stages(pub(super) Vec<(Stage, Latency)>);
 
+/// The spans that a procedure measures, in order: a list of that name, and the place of each in it.
+macro_rules! stages {
+    ($all:ident: $($place:ident = $name:literal, $label:literal;)+) => {
+        pub(super) const $all: &[$crate::load::report::Stage] =
+            &[$($crate::load::report::Stage { name: $name, label: $label }),+];
+        $crate::load::report::stages!(@place 0, $($place)+);
+    };
+    (@place $at:expr, $place:ident $($further:ident)*) => {
+        const $place: usize = $at;
+        $crate::load::report::stages!(@place $at + 1, $($further)*);
+    };
+    (@place $at:expr,) => {};
+}
+pub(super) use stages;
+
 /// A span that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stage {

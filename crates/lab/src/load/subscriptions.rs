@@ -5,7 +5,7 @@ use super::{
     ground::{Dialog, Ground},
     mark::{Kind, Mark},
     places::Places,
-    report::Stage,
+    report::stages,
     tally::Tally,
     text::{Start, Text},
     timers::{GIVE_UP, T2, Wait, Whose},
@@ -13,16 +13,12 @@ use super::{
 use std::io::Write;
 use tokio::time::Instant;
 
-const STAGES: &[Stage] = &[
-    Stage { name: "subscribe_to_200", label: "SUBSCRIBE to 200" },
-    Stage { name: "subscribe_to_notify", label: "SUBSCRIBE to NOTIFY" },
-    Stage { name: "unsubscribe_to_notify", label: "unsubscribing to last NOTIFY" },
-    Stage { name: "subscribe_to_200_from_intended", label: "SUBSCRIBE to 200 from intended" },
-];
-const TO_200: usize = 0;
-const TO_NOTIFY: usize = 1;
-const TO_LAST_NOTIFY: usize = 2;
-const FROM_INTENDED: usize = 3;
+stages! { STAGES:
+    TO_200 = "subscribe_to_200", "SUBSCRIBE to 200";
+    TO_NOTIFY = "subscribe_to_notify", "SUBSCRIBE to NOTIFY";
+    TO_LAST_NOTIFY = "unsubscribe_to_notify", "unsubscribing to last NOTIFY";
+    FROM_INTENDED = "subscribe_to_200_from_intended", "SUBSCRIBE to 200 from intended";
+}
 const FOR_S: u32 = 600;
 
 #[derive(Debug)]

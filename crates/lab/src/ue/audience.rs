@@ -1,6 +1,6 @@
 //! Whoever follows a UE: hears everything that happens to it, and may stop it early.
 
-use super::{Config, Error, Happening, Ue};
+use super::{Config, Error, Happening, Subscribed, Ue};
 use std::{future::Future, pin::Pin};
 use tokio::sync::mpsc;
 
@@ -12,6 +12,19 @@ pub(super) struct Audience<On, Stop> {
 }
 
 impl<On: FnMut(&Happening), Stop: Future<Output = ()>> Audience<On, Stop> {
+    /// Starts a UE, follows it through what it does, and lets it fall silent when all is heard.
+    pub(super) async fn follow(
+        config: Config,
+        on: On,
+        stop: Stop,
+        does: impl AsyncFnOnce(&Ue, &mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (ue, mut audience) = Self::of(config, on, stop).await?;
+        let outcome = does(&ue, &mut audience).await;
+        audience.end(ue);
+        outcome
+    }
+
     /// Starts a UE and follows it.
     pub(super) async fn of(config: Config, on: On, stop: Stop) -> Result<(Ue, Self), Error> {
         let (ue, happenings) = Ue::start(config).await?;
@@ -37,6 +50,14 @@ impl<On: FnMut(&Happening), Stop: Future<Output = ()>> Audience<On, Stop> {
     /// Listens while something is done that goes on to its end: a goodbye.
     pub(super) async fn throughout<T>(&mut self, doing: impl Future<Output = T>) -> T {
         listen(&mut self.happenings, &mut self.on, doing).await
+    }
+
+    /// Listens while the UE takes its leave: of its subscription, if it has one, then of the network.
+    pub(super) async fn goodbye(&mut self, ue: &Ue, subscribed: Option<&Subscribed>) -> Result<(), Error> {
+        if let Some(subscribed) = subscribed {
+            let _ = self.throughout(ue.unsubscribe(subscribed)).await;
+        }
+        self.throughout(ue.deregister()).await
     }
 
     /// Hears what is left to be heard, and lets the UE fall silent.

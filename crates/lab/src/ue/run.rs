@@ -90,17 +90,15 @@ pub async fn run_register(
     on: impl FnMut(&Happening),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let (ue, mut audience) = Audience::of(args.config().await?, on, stop).await?;
-    let outcome = match (audience.during(ue.register()).await, args.stay) {
-        (Err(error), _) => Err(error),
-        (Ok(_), None) => Ok(()),
-        (Ok(_), Some(stay)) => {
-            let watched = watch(&mut audience, Some(stay), false).await;
-            leave(&ue, None, watched, &mut audience).await
+    Audience::follow(args.config().await?, on, stop, async |ue, audience| {
+        audience.during(ue.register()).await?;
+        if args.stay.is_none() {
+            return Ok(());
         }
-    };
-    audience.end(ue);
-    outcome
+        let watched = watch(audience, args.stay, false).await;
+        leave(ue, None, watched, audience).await
+    })
+    .await
 }
 
 /// Registers, subscribes and watches. It fails unless the first NOTIFY came and, if the network asked for
@@ -110,16 +108,13 @@ pub async fn run_subscribe(
     on: impl FnMut(&Happening),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let (ue, mut audience) = Audience::of(args.register.config().await?, on, stop).await?;
-    let outcome = async {
+    Audience::follow(args.register.config().await?, on, stop, async |ue, audience| {
         audience.during(ue.register()).await?;
         let subscribed = audience.during(ue.subscribe(args.package, args.role)).await?;
-        let watched = watch(&mut audience, args.register.stay, true).await;
-        leave(&ue, Some(&subscribed), watched, &mut audience).await
-    }
-    .await;
-    audience.end(ue);
-    outcome
+        let watched = watch(audience, args.register.stay, true).await;
+        leave(ue, Some(&subscribed), watched, audience).await
+    })
+    .await
 }
 
 /// What was seen while watching.
@@ -180,10 +175,7 @@ async fn leave(
     audience: &mut Audience<impl FnMut(&Happening), impl Future<Output = ()>>,
 ) -> Result<(), Error> {
     if !seen.ended {
-        if let Some(subscribed) = subscribed {
-            let _ = audience.throughout(ue.unsubscribe(subscribed)).await;
-        }
-        audience.throughout(ue.deregister()).await?;
+        audience.goodbye(ue, subscribed).await?;
     }
     let obeys = ue.inner.config.on_reauth == OnReauth::Obey;
     match seen {

@@ -81,17 +81,14 @@ pub async fn run_call(
     on: impl FnMut(&Happening),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let (ue, mut audience) = Audience::of(args.register.config().await?, on, stop).await?;
-    let outcome = async {
-        let subscribed = arrive(&ue, args.unregistered, args.subscribe, &mut audience).await?;
-        let reached = errand(&ue, &args, &mut audience).await;
+    Audience::follow(args.register.config().await?, on, stop, async |ue, audience| {
+        let subscribed = arrive(ue, args.unregistered, args.subscribe, audience).await?;
+        let reached = errand(ue, &args, audience).await;
         // Who is released because of the registration has none to end.
-        let left = leave(&ue, args.unregistered, subscribed.as_ref(), &mut audience).await;
+        let left = leave(ue, args.unregistered, subscribed.as_ref(), audience).await;
         reached.and(if args.goal == Goal::Bye { Ok(()) } else { left })
-    }
-    .await;
-    audience.end(ue);
-    outcome
+    })
+    .await
 }
 
 /// Registers and answers; it fails unless so many calls and messages came as were to be answered, and all of them ended
@@ -101,18 +98,15 @@ pub async fn run_answer(
     on: impl FnMut(&Happening),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let (ue, mut audience) = Audience::of(args.register.config().await?, on, stop).await?;
-    let outcome = async {
+    Audience::follow(args.register.config().await?, on, stop, async |ue, audience| {
         // An unregistered UE may be called at once.
         let mut calls = ue.answering(args.answering);
-        let subscribed = arrive(&ue, args.unregistered, args.subscribe, &mut audience).await?;
-        let answered = answer(&args, &mut calls, &mut audience).await;
-        let left = leave(&ue, args.unregistered, subscribed.as_ref(), &mut audience).await;
+        let subscribed = arrive(ue, args.unregistered, args.subscribe, audience).await?;
+        let answered = answer(&args, &mut calls, audience).await;
+        let left = leave(ue, args.unregistered, subscribed.as_ref(), audience).await;
         answered.and(left)
-    }
-    .await;
-    audience.end(ue);
-    outcome
+    })
+    .await
 }
 
 async fn arrive(
@@ -140,10 +134,7 @@ async fn leave(
         audience.throughout(sleep(Duration::from_millis(300))).await;
         return Ok(());
     }
-    if let Some(subscribed) = subscribed {
-        let _ = audience.throughout(ue.unsubscribe(subscribed)).await;
-    }
-    audience.throughout(ue.deregister()).await
+    audience.goodbye(ue, subscribed).await
 }
 
 async fn errand(

@@ -11,7 +11,7 @@ use super::{
     ground::Ground,
     mark::{Kind, Mark},
     places::Places,
-    report::Stage,
+    report::stages,
     tally::Tally,
     text::{Start, Text},
     timers::{GIVE_UP, Whose},
@@ -21,26 +21,17 @@ use caller::Caller;
 use std::{net::SocketAddr, time::Duration};
 use tokio::time::Instant;
 
-pub(super) const STAGES: &[Stage] = &[
-    Stage { name: "invite_to_callee", label: "INVITE to callee, one way" },
-    Stage { name: "invite_to_100", label: "INVITE to 100" },
-    Stage { name: "invite_to_180", label: "INVITE to 180" },
-    Stage { name: "invite_to_180_from_intended", label: "INVITE to 180 from intended" },
-    Stage { name: "invite_to_200", label: "INVITE to 200, ringing included" },
-    Stage { name: "answer_to_caller", label: "200 to caller, one way" },
-    Stage { name: "bye_to_200", label: "BYE to 200" },
-    Stage { name: "reject_to_caller", label: "486 to caller, one way" },
-    Stage { name: "cancel_to_487", label: "CANCEL to 487" },
-];
-const TO_CALLEE: usize = 0;
-const TO_100: usize = 1;
-const TO_180: usize = 2;
-const TO_180_FROM_INTENDED: usize = 3;
-const TO_200: usize = 4;
-const ANSWER_TO_CALLER: usize = 5;
-const BYE_TO_200: usize = 6;
-const REJECT_TO_CALLER: usize = 7;
-const CANCEL_TO_487: usize = 8;
+stages! { STAGES:
+    TO_CALLEE = "invite_to_callee", "INVITE to callee, one way";
+    TO_100 = "invite_to_100", "INVITE to 100";
+    TO_180 = "invite_to_180", "INVITE to 180";
+    TO_180_FROM_INTENDED = "invite_to_180_from_intended", "INVITE to 180 from intended";
+    TO_200 = "invite_to_200", "INVITE to 200, ringing included";
+    ANSWER_TO_CALLER = "answer_to_caller", "200 to caller, one way";
+    BYE_TO_200 = "bye_to_200", "BYE to 200";
+    REJECT_TO_CALLER = "reject_to_caller", "486 to caller, one way";
+    CANCEL_TO_487 = "cancel_to_487", "CANCEL to 487";
+}
 
 /// Steps of a call as branches tell them, and how often each was made anew: CANCEL and the ACK to a refusal have INVITE's.
 const STEPS: u32 = 8;
@@ -171,10 +162,10 @@ impl Calls {
         let number = self.begun;
         self.begun = self.begun.wrapping_add(1);
         self.tally.started();
-        let (caller, callee) = ground.pair(number);
-        if let Some(cause) = ground.missing(caller, callee) {
-            return self.tally.failed(cause);
-        }
+        let (caller, callee) = match ground.pair(number) {
+            Ok(pair) => pair,
+            Err(cause) => return self.tally.failed(cause),
+        };
         let course = self.habits.course(number);
         let kept = self.calls.keep(number, |place| Call {
             mark: ground.mark(Kind::Call, place, number),
