@@ -53,9 +53,19 @@ pub struct Claim {
     /// The owner that the claimant knows to be gone for good: its process ended. It may be replaced before its lease lapses,
     /// which is safe because it cannot save any more once replaced.
     pub gone: Option<Fence>,
-    /// What the claimant held when the store lost its memory of it. It counts for one lease's time after the
-    /// failure, and later such a claim is refused.
+    /// What the claimant held when the store lost all memory of the shard. It counts for one lease's time after the failure, and
+    /// later such a claim is refused.
     pub held: Option<Fence>,
+    /// The highest epoch of the shard that the claimant has heard of. Its own will be above, whatever the store has forgotten: a
+    /// token is never handed out twice.
+    pub above: u64,
+}
+
+impl Claim {
+    /// A claim on a shard of which nothing is known.
+    pub fn new(shard: ShardId) -> Self {
+        Self { shard, gone: None, held: None, above: 0 }
+    }
 }
 
 /// Whether the claimant got it: its fence, or who owns the shard instead (`None`: nobody may take it yet).

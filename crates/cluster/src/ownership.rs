@@ -78,7 +78,7 @@ pub enum Output {
     /// Give shards back: `Store::release`; then tell the other nodes, who look at once.
     Release { group: u16, shards: Vec<(ShardId, Fence)> },
     /// A group may have lost its last writes, and these shards are ours still, or again, from now on under these fences: send it
-    /// again what was written lately.
+    /// again what was written lately, and read the deadlines anew, for those it fell back to may be others.
     Restored { group: u16, shards: Vec<(ShardId, Fence)> },
     /// Who is there changed: links are to be kept to these.
     Members(Vec<Member>),

@@ -2,8 +2,8 @@
 //!
 //! A node holds one lease in each group and owns shards through it. A shard may be taken when nobody owns it, when the lease of
 //! its owner has lapsed or belongs to a later run of that node, or when its owner's process is known to be gone. After the store
-//! came back from a failure, which may have cost it the last changes, only whoever held a shard may take it for one lease's time.
-//! Of two runs of one node the later has the lease.
+//! came back from a failure, which may have cost it the last changes, nobody takes anything for one lease's time, save whoever
+//! held a shard of which nothing is known any more. Of two runs of one node the later has the lease.
 
 use crate::member::{Beat, Claim, Claimed, Member};
 use crate::{Fence, ShardId};
@@ -16,7 +16,7 @@ pub struct Registry {
     owners: BTreeMap<ShardId, Fence>,
     version: u64,
     run: u64,
-    /// Until then only former holders may take shards.
+    /// Until then only former holders may take shards, and only forgotten ones.
     grace: u64,
 }
 
@@ -50,15 +50,15 @@ impl Registry {
     }
 
     fn take_one(&mut self, node: &str, incarnation: u64, claim: &Claim, now: u64) -> Claimed {
-        let owner = self.owners.get(&claim.shard).filter(|owner| !owner.node.is_empty());
-        let epoch = self.owners.get(&claim.shard).map_or(0, |last| last.epoch);
+        let last = self.owners.get(&claim.shard);
+        let owner = last.filter(|owner| !owner.node.is_empty());
         let is_mine = |fence: &Fence| *fence.node == *node && fence.incarnation == incarnation;
-        let held = claim.held.as_ref().filter(|held| is_mine(held) && held.epoch >= epoch);
+        // Of a shard that is known others may have been the owner meanwhile, by the side of a store that fell apart.
+        let held = claim.held.as_ref().filter(|held| is_mine(held) && last.is_none());
         let may = match owner {
             Some(owner) if is_mine(owner) => return Ok(owner.clone()),
             _ if !self.is_live(node, incarnation, now) => false,
             _ if now < self.grace => held.is_some(),
-            // Others may have had it since the failure.
             _ if claim.held.is_some() => false,
             None => true,
             Some(owner) => {
@@ -68,7 +68,7 @@ impl Registry {
         if !may {
             return Err(owner.cloned());
         }
-        let epoch = held.map_or(epoch, |held| held.epoch.max(epoch)) + 1;
+        let epoch = last.or(held).map_or(0, |last| last.epoch).max(claim.above) + 1;
         let fence = Fence { epoch, node: node.into(), incarnation };
         self.owners.insert(claim.shard, fence.clone());
         self.version += 1;
@@ -99,7 +99,7 @@ impl Registry {
         self.owners.get(&shard) == Some(fence)
     }
 
-    /// The store came back from a failure; for `ttl` only former holders may take.
+    /// The store came back from a failure; for `ttl` only former holders may take, and only what is forgotten.
     pub fn restarted(&mut self, ttl: u64, now: u64) {
         self.run += 1;
         self.grace = now + ttl;
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn claim(number: u16) -> Claim {
-        Claim { shard: ShardId::new(number).unwrap(), gone: None, held: None }
+        Claim::new(ShardId::new(number).unwrap())
     }
 
     fn take(registry: &mut Registry, node: &str, claim: Claim, now: u64) -> Claimed {
@@ -178,6 +178,28 @@ mod tests {
         assert_eq!(beat.members, [member("a", 2)]);
         assert!(take(&mut registry, "a", claim(7), 1_999).is_err());
         assert_eq!(registry.beat(&member("a", 1), TTL, None, 2_000).members, [member("a", 1)]);
+    }
+
+    #[test]
+    fn an_epoch_that_was_heard_of_is_not_handed_out_again() {
+        let mut registry = Registry::default();
+        registry.beat(&member("a", 1), TTL, None, 0);
+        let forgotten = Claim { above: 6, ..claim(7) };
+        assert_eq!(take(&mut registry, "a", forgotten, 0).unwrap().epoch, 7);
+    }
+
+    #[test]
+    fn who_held_a_shard_that_another_is_known_to_have_comes_after_it() {
+        let mut registry = Registry::default();
+        registry.beat(&member("a", 1), TTL, None, 0);
+        registry.beat(&member("b", 1), TTL, None, 0);
+        let known = take(&mut registry, "b", claim(7), 0).unwrap();
+        registry.restarted(TTL, 10);
+        let held = Some(Fence { epoch: 9, node: "a".into(), incarnation: 1 });
+        let late = Claim { held, ..claim(7) };
+        assert_eq!(take(&mut registry, "a", late.clone(), 20), Err(Some(known.clone())));
+        registry.release(&[(claim(7).shard, known)]);
+        assert_eq!(take(&mut registry, "a", late, 20), Err(None));
     }
 
     #[test]

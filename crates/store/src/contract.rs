@@ -136,7 +136,7 @@ async fn taken(store: &impl Store, shard: ShardId, by: &Member, gone: Option<Fen
     let group = leases.group_of(shard);
     assert!(group < leases.groups());
     leases.beat(group, by, 60_000, None).wait().await.expect("a lease can be renewed");
-    let claim = Claim { shard, gone, held: None };
+    let claim = Claim { gone, ..Claim::new(shard) };
     let taken = leases.take(group, by, &[claim]).wait().await.expect("a claim is answered");
     taken.into_iter().next().expect("one answer a claim").expect("the shard can be taken")
 }

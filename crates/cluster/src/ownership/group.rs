@@ -138,8 +138,12 @@ impl Group {
         self.known = Some(beat.version);
         self.members = beat.members;
         self.has_told_drain |= draining;
-        if let Some(owners) = beat.owners {
-            self.read(owners, sent);
+        if let Some(owners) = beat.owners
+            && !self.read(owners, sent)
+        {
+            // It is older than what was taken meanwhile, or the store fell back: the next one tells.
+            self.known = None;
+            self.hasten();
         }
         self.compare(sent, is_new_run, node, out);
         // Not before the table was looked at: until then nothing of it is served under the new lease.

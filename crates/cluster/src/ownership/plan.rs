@@ -50,7 +50,8 @@ impl Group {
             match &slot.hold {
                 Hold::Not => {}
                 Hold::Lost(fence) => {
-                    let claim = Claim { shard: self.shards[place], gone: None, held: Some(fence.clone()) };
+                    let held = Some(fence.clone());
+                    let claim = Claim { held, above: slot.highest, ..Claim::new(self.shards[place]) };
                     if !slot.is_refused {
                         claims.push(claim);
                     }
@@ -70,7 +71,7 @@ impl Group {
             let is_orphan = !node.me.draining && node.now >= free_since + orphaned;
             if is_home || is_orphan {
                 if !slot.is_refused {
-                    claims.push(Claim { shard: self.shards[place], gone, held: None });
+                    claims.push(Claim { gone, above: slot.highest, ..Claim::new(self.shards[place]) });
                 }
             } else if !self.is_taking
                 && let Some(owner) = slot.owner.clone().filter(|owner| node.me.holds(owner))

@@ -9,6 +9,8 @@ use crate::{Fence, ShardId};
 pub(super) struct Slot {
     /// The owner as last heard; one without name has released it.
     pub(super) owner: Option<Fence>,
+    /// The highest epoch that was ever heard of.
+    pub(super) highest: u64,
     pub(super) hold: Hold,
     /// What a beat that was sent before this says of us is older than what we know.
     pub(super) since: u64,
@@ -26,7 +28,7 @@ pub(super) enum Hold {
     Not,
     /// Its owner.
     Mine(Fence),
-    /// Its owner, of which the store has lost its memory: to be claimed again.
+    /// Its owner, of which the store has lost all memory: to be claimed again.
     Lost(Fence),
     /// Its owner, until its users have gone.
     Leaving(Fence),
@@ -45,6 +47,11 @@ impl Hold {
 }
 
 impl Slot {
+    fn hear(&mut self, owner: Option<Fence>) {
+        self.highest = owner.as_ref().map_or(0, |owner| owner.epoch).max(self.highest);
+        self.owner = owner;
+    }
+
     pub(super) fn end(&mut self, shard: ShardId, out: &mut Vec<Output>) {
         if let Some(fence) = self.hold.fence() {
             out.push(Output::End { shard, fence: fence.clone() });
@@ -60,7 +67,7 @@ impl Slot {
         out: &mut Vec<Output>,
         restored: &mut Vec<(ShardId, Fence)>,
     ) {
-        self.owner = Some(fence.clone());
+        self.hear(Some(fence.clone()));
         self.since = now;
         self.free_since = None;
         match &self.hold {
@@ -79,7 +86,7 @@ impl Slot {
     pub(super) fn refused(&mut self, shard: ShardId, owner: Option<Fence>, out: &mut Vec<Output>) {
         self.is_refused = true;
         if owner.is_some() {
-            self.owner = owner;
+            self.hear(owner);
         }
         if matches!(self.hold, Hold::Lost(_)) {
             self.end(shard, out);
@@ -104,34 +111,38 @@ impl Slot {
         if node.me.holds(owner) {
             return Missed::Lost;
         }
-        if sent < self.since && owner.epoch <= fence.epoch {
-            return if is_new_run { Missed::Lost } else { Missed::Stale };
+        if sent < self.since && owner.epoch <= fence.epoch && !is_new_run {
+            return Missed::Stale;
         }
-        if owner.epoch >= fence.epoch { Missed::Others } else { Missed::Lost }
+        Missed::Others
     }
 }
 
 enum Missed {
     /// The table is older than our right.
     Stale,
-    /// The store has lost its memory of it. It knows whether others can have had it since.
+    /// The store has lost its memory of it.
     Lost,
-    /// It is, or was in between, another's.
+    /// It is, or was in between, another's; or so the store says that fell back to an earlier state.
     Others,
 }
 
 impl Group {
-    /// The table as a beat that was sent at `sent` brought it.
-    pub(super) fn read(&mut self, owners: Vec<(ShardId, Fence)>, sent: u64) {
+    /// The table as a beat that was sent at `sent` brought it; whether all of it is news.
+    pub(super) fn read(&mut self, owners: Vec<(ShardId, Fence)>, sent: u64) -> bool {
+        let mut is_new = true;
         let mut owners = owners.into_iter().peekable();
         for (shard, slot) in self.shards.iter().zip(&mut self.slots) {
             while owners.next_if(|(told, _)| told < shard).is_some() {}
             let told = owners.next_if(|(told, _)| told == shard).map(|(_, owner)| owner);
             let epoch = |owner: &Option<Fence>| owner.as_ref().map(|owner| owner.epoch);
             if sent >= slot.since || epoch(&told) > epoch(&slot.owner) {
-                slot.owner = told;
+                slot.hear(told);
+            } else {
+                is_new &= slot.owner == told;
             }
         }
+        is_new
     }
 
     /// What the table means for the shards that are here.

@@ -33,7 +33,7 @@ async fn take(store: &impl Store, by: &Member, claim: Claim) -> Claimed {
 }
 
 fn claim(shard: ShardId) -> Claim {
-    Claim { shard, gone: None, held: None }
+    Claim::new(shard)
 }
 
 /// A shard of the first group.
@@ -83,6 +83,11 @@ async fn a_standing_lease_keeps_its_shards(store: &impl Store) {
     assert_eq!(take(store, &other, gone).await.map(|fence| fence.epoch), Ok(2), "it is gone");
     store.leases().leave(0, &other).wait().await.expect("a leave is answered");
     assert_eq!(take(store, &one, claim(zero())).await.map(|fence| fence.epoch), Ok(3), "it took its leave");
+    store.leases().leave(0, &one).wait().await.expect("a leave is answered");
+    beat(store, &other, LONG, None).await;
+    let heard = Claim { above: 41, ..claim(zero()) };
+    assert_eq!(take(store, &other, heard).await.map(|fence| fence.epoch), Ok(42), "no token twice");
+    store.leases().leave(0, &other).wait().await.expect("a leave is answered");
     assert_eq!(beat(store, &one, LONG, None).await.members, [one]);
 }
 

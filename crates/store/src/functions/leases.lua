@@ -67,7 +67,8 @@ local function beat(keys, args)
     return { run, version, members, owners }
 end
 
--- node, incarnation, ttl, run last seen, then for each key of an owner: token known to be gone, token held
+-- node, incarnation, ttl, run last seen, then for each key of an owner: token known to be gone, token held, epoch to be
+-- above
 local function take(keys, args)
     run_of(args[3], args[4])
     local me = args[1] .. ':' .. args[2]
@@ -75,7 +76,7 @@ local function take(keys, args)
     local grace = redis.call('EXISTS', GRACE) == 1
     local taken, changes = {}, 0
     for i, key in ipairs(keys) do
-        local gone, held = args[3 + 2 * i], args[4 + 2 * i]
+        local gone, held, above = args[2 + 3 * i], args[3 + 3 * i], tonumber(args[4 + 3 * i])
         local own = redis.call('GET', key)
         local epoch, owner = 0, ''
         if own then
@@ -85,7 +86,7 @@ local function take(keys, args)
         local holds = false
         if held ~= '' then
             local last, whose = parts(held)
-            holds = whose == me and last >= epoch and last
+            holds = whose == me and not own and last
         end
         if owned and owner == me then
             taken[i] = { 1, own }
@@ -100,7 +101,7 @@ local function take(keys, args)
                 end
             end
             if may then
-                local token = string.format('%.0f', math.max(epoch, holds or 0) + 1) .. ':' .. me
+                local token = string.format('%.0f', math.max(epoch, holds or 0, above) + 1) .. ':' .. me
                 redis.call('SET', key, token)
                 changes = changes + 1
                 taken[i] = { 1, token }

@@ -130,7 +130,9 @@ impl Leases for Redis {
         let (node, incarnation) = (by.node.clone(), incarnation(by.incarnation));
         let tokens: Vec<String> = claims
             .iter()
-            .flat_map(|claim| [claimed(claim.gone.as_ref()), claimed(claim.held.as_ref())])
+            .flat_map(|claim| {
+                [claimed(claim.gone.as_ref()), claimed(claim.held.as_ref()), claim.above.to_string()]
+            })
             .collect();
         let claims: Vec<_> =
             claims.iter().map(|claim| (claim.shard, claim.held.as_ref().map(|held| held.epoch))).collect();

@@ -213,6 +213,7 @@ impl Maker {
                             shard,
                             gone: self.dice.maybe(&seen),
                             held: self.dice.maybe(&seen),
+                            above: self.dice.throw(4) as u64,
                         });
                     }
                 }

@@ -39,7 +39,7 @@ async fn own(store: &impl Store, incarnation: u64, name: &str) -> store::Fence {
     let me =
         Member { node: "n1".into(), incarnation, link: "".into(), sip: "".into(), draining: false, users: 0 };
     store.leases().beat(0, &me, 60_000, None).wait().await.unwrap();
-    let claim = Claim { shard: ShardId::of(name), gone: None, held: None };
+    let claim = Claim::new(ShardId::of(name));
     store.leases().take(0, &me, &[claim]).wait().await.unwrap().remove(0).unwrap()
 }
 

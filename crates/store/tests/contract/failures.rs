@@ -34,7 +34,7 @@ impl Node {
     }
 
     pub(crate) async fn take(&self, name: &str, held: Option<Fence>) -> Result<Fence, Option<Fence>> {
-        let claim = Claim { shard: ShardId::of(name), gone: None, held };
+        let claim = Claim { held, ..Claim::new(ShardId::of(name)) };
         self.store.leases().take(0, &self.me, &[claim]).wait().await.unwrap().remove(0)
     }
 

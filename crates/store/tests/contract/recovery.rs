@@ -198,7 +198,7 @@ async fn entries_of_users_of_other_groups_are_restored_as_well() {
     for group in 0..2 {
         leases.beat(group, &me, 60_000, None).wait().await.unwrap();
     }
-    let claim = store::Claim { shard, gone: None, held: None };
+    let claim = store::Claim::new(shard);
     let fence = leases.take(0, &me, &[claim]).wait().await.unwrap().remove(0).unwrap();
     let user = contract::user(name, &[impu], 5_000);
     let write = store::Write { user: &user, version: 1, write_id: 1 };
