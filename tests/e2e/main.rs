@@ -3,6 +3,7 @@
 
 mod attack;
 mod commands;
+mod compose;
 mod crossing;
 mod hostile;
 mod obstacles;

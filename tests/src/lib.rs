@@ -1,6 +1,7 @@
 //! The testbed: starts what a test needs on free ports of 127.0.0.1 and ends what it started.
 
 pub mod cluster;
+pub mod compose;
 pub mod hss;
 pub mod http;
 pub mod network;
