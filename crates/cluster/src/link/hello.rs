@@ -13,6 +13,8 @@ use std::fmt;
 const MAGIC: &[u8; 4] = b"rlc\0";
 /// The version of the frames that this release speaks; the releases before and after it shall overlap.
 pub const VERSIONS: (u16, u16) = (1, 1);
+/// The longest name of a node or a cluster, in octets.
+pub const NAME: usize = 255;
 
 /// Which end of a connection somebody is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +129,7 @@ impl Hello {
         out.put_u16(self.versions.0);
         out.put_u16(self.versions.1);
         for text in [&self.domain, &self.node, &self.to] {
-            let text = &text.as_bytes()[..text.len().min(255)];
+            let text = &text.as_bytes()[..text.floor_char_boundary(NAME)];
             out.put_u8(u8::try_from(text.len()).unwrap_or(u8::MAX));
             out.put_slice(text);
         }

@@ -16,7 +16,7 @@ mod runs;
 #[cfg(test)]
 mod tests;
 
-pub use hello::{Hello, Me, VERSIONS};
+pub use hello::{Hello, Me, NAME, VERSIONS};
 pub use log::{Full, Limits};
 pub use mesh::Mesh;
 

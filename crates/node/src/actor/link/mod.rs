@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use ahash::AHashMap;
 use bytes::Bytes;
 use cluster::Member;
-use cluster::link::{Act, Conn, Counters, Limits, Me, Mesh, News, Out, VERSIONS};
+use cluster::link::{Act, Conn, Counters, Limits, Me, Mesh, NAME, News, Out, VERSIONS};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -90,7 +90,7 @@ impl Links {
     /// choose. Needs a runtime; nothing happens before [`Links::start`].
     ///
     /// # Errors
-    /// The address cannot be listened on.
+    /// The address cannot be listened on, or a name is longer than [`NAME`].
     pub(crate) fn bind(
         listen: Option<SocketAddr>,
         me: Member,
@@ -109,6 +109,12 @@ impl Links {
     }
 
     fn bind_as(listen: Option<SocketAddr>, me: Me, clock: Clock) -> io::Result<Rc<Self>> {
+        for name in [&me.node, &me.domain] {
+            if name.is_empty() || name.len() > NAME {
+                let why = format!("name {name:?}: expected 1 to {NAME} octets");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            }
+        }
         Ok(Rc::new(Self {
             mesh: RefCell::new(Mesh::new(me, Limits::default())),
             clock,

@@ -303,6 +303,12 @@ async fn another_cluster_and_another_age_are_refused_with_words() {
     LocalSet::new().run_until(test).await;
 }
 
+#[test]
+fn a_name_that_no_hello_can_hold_is_refused_at_the_start() {
+    let error = Links::bind_as(None, me(&"x".repeat(256), 1), Clock::start()).err().unwrap();
+    assert!(error.to_string().ends_with("expected 1 to 255 octets"), "{error}");
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn whoever_speaks_another_language_is_hung_up_on() {
     let test = async {
