@@ -4,7 +4,7 @@
 use e2e::compose::{Compose, Container, can_compose};
 use e2e::{DOMAIN, eventually};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 const STARTED: Duration = Duration::from_secs(40);
@@ -79,6 +79,12 @@ fn nodes_in_containers_serve_as_one_and_their_users_outlive_a_kill_and_a_departu
     let nodes = lab.containers("scscf");
     assert_eq!(nodes.len(), 3, "{nodes:?}");
     are_even(&nodes);
+    // Each is shown where the others reach it.
+    let cluster = nodes[0].view(&["cluster"]).unwrap();
+    let shown =
+        cluster["nodes"].as_array().unwrap().iter().map(|node| node["address"].as_str().unwrap().to_owned());
+    let reached = nodes.iter().map(|node| format!("{}:5060", node.address()));
+    assert_eq!(shown.collect::<BTreeSet<_>>(), reached.collect::<BTreeSet<_>>());
 
     // Bob answers calls from the place where the other UEs are, too; he entered by whichever node the name led to.
     let (alice, bob) = (impi("alice"), impi("bob"));

@@ -155,7 +155,7 @@ pub(crate) async fn begin(config: Config, store: Arc<dyn Store>) -> anyhow::Resu
         node: config.node.id.as_str().into(),
         incarnation: rand::random(),
         link: "".into(),
-        sip: sip_addrs.first().map_or_else(String::new, |(_, address)| address.to_string()).into(),
+        sip: sip_addrs.first().map_or_else(String::new, |(_, address)| reached(*address).to_string()).into(),
         draining: false,
         users: 0,
     };
@@ -245,10 +245,14 @@ async fn end(shell: Rc<Shell>, close_http: Closing) {
 /// Where other nodes reach this one.
 fn advertised(config: &Config, bound: SocketAddr) -> String {
     match &*config.cluster.advertise {
-        "" if bound.ip().is_unspecified() => SocketAddr::new(own_address(), bound.port()).to_string(),
-        "" => bound.to_string(),
+        "" => reached(bound).to_string(),
         advertise => advertise.to_owned(),
     }
+}
+
+/// An address that others can use: one that stands for all of this host becomes one of them.
+fn reached(bound: SocketAddr) -> SocketAddr {
+    if bound.ip().is_unspecified() { SocketAddr::new(own_address(), bound.port()) } else { bound }
 }
 
 /// The first address of this host that others can reach.

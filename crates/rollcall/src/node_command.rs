@@ -18,13 +18,15 @@ pub(crate) fn run(args: &cli::Node) -> anyhow::Result<()> {
         return Ok(());
     }
     let log = log::start(&config.observe.log)?;
-    let running = Node::start(config.clone())?;
+    let named = config.clone().named();
+    let id = named.node.id.clone();
+    let running = Node::start(named)?;
     let sip: Vec<String> = running
         .sip_addrs
         .iter()
         .map(|(transport, address)| format!("{transport:?} {address}").to_lowercase())
         .collect();
-    tracing::info!(node = config.node.id, sip = sip.join(", "), http = %running.http_addr, "running");
+    tracing::info!(node = id, sip = sip.join(", "), http = %running.http_addr, "running");
     let mut known = config;
     let ended = signals::wait(|| reread(path, &mut known, &log), || !running.is_running());
     tracing::info!("ending");

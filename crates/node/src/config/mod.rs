@@ -238,8 +238,8 @@ impl Config {
         print::print()
     }
 
-    /// The name of the node, where it is that of the host.
-    pub(crate) fn named(mut self) -> Self {
+    /// With the name of the host as that of the node, where it is to be that.
+    pub fn named(mut self) -> Self {
         if self.node.id == "auto" {
             let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
             self.node.id = host.unwrap_or(self.node.id);
