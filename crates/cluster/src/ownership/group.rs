@@ -48,6 +48,8 @@ pub(super) struct Group {
     again: bool,
     /// When the beat was sent that renewed the lease.
     leased: Option<u64>,
+    /// Since when the lease has stood without a gap.
+    pub(super) standing_since: u64,
     /// Until when shards are served.
     pub(super) until: u64,
     pub(super) is_taking: bool,
@@ -74,6 +76,7 @@ impl Group {
             next_beat: now,
             again: false,
             leased: None,
+            standing_since: 0,
             until: 0,
             is_taking: false,
             releasing: Vec::new(),
@@ -147,6 +150,9 @@ impl Group {
         }
         self.compare(sent, is_new_run, node, out);
         // Not before the table was looked at: until then nothing of it is served under the new lease.
+        if node.now >= self.until {
+            self.standing_since = sent;
+        }
         self.leased = Some(sent);
         self.until = (sent + node.timing.ttl).saturating_sub(node.timing.margin);
         self.look_again(node, out);

@@ -95,7 +95,10 @@ impl Group {
                 if node.is_gone(&owner.node, owner.incarnation) {
                     return Some(Some(owner.clone()));
                 }
-                self.member(owner).is_none().then_some(None)
+                // If our lease had lapsed too, the store was the cause, and the others come back like us.
+                let is_alone = node.now < self.standing_since + node.timing.beat;
+                let has_lapsed = self.member(owner).is_none();
+                (has_lapsed && (!is_alone || owner.node == node.me.node)).then_some(None)
             }
             _ => Some(None),
         }

@@ -8,7 +8,9 @@
 #![allow(clippy::wildcard_enum_match_arm)]
 
 mod assertions;
+mod mutations;
 mod process;
+mod regressions;
 mod scenario;
 mod shell;
 mod store;

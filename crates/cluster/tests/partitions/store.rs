@@ -103,11 +103,9 @@ impl State {
             return if is_repeated { Answer::Done } else { Answer::Fenced };
         }
         assert!(may_write, "user {user}: a save of {fence} went through, who is not the owner");
-        if record.is_erased && rules.mutation == Some(Mutation::ForgetsErased) {
-            self.records.remove(&user);
-        } else {
-            self.records.insert(user, record.clone());
-        }
+        let forgets = record.is_erased && rules.mutation == Some(Mutation::ForgetsErased);
+        let version = if forgets { 0 } else { record.version };
+        self.records.insert(user, Record { version, ..record.clone() });
         Answer::Done
     }
 }

@@ -335,6 +335,22 @@ fn a_store_that_lost_only_the_last_writes_is_told_them() {
 }
 
 #[test]
+fn nobody_takes_all_when_the_store_comes_back_after_a_long_silence() {
+    let mut town = Town::of(&["a", "b", "c"]);
+    for node in 0..3 {
+        town.count(node, |_| true);
+    }
+    town.silent = vec![0];
+    town.pass(5_000);
+    town.silent.clear();
+    town.pass(3_000);
+    for node in 0..3 {
+        assert_eq!(town.count(node, |said| is_end(said) || is_begin(said)), 0, "all come back at once");
+    }
+    assert_eq!((0..3).map(|node| town.owned(node)).sum::<usize>(), ALL);
+}
+
+#[test]
 fn what_another_took_after_a_failure_of_the_store_ends_here() {
     let mut town = Town::of(&["a"]);
     town.nodes[0].cut_off = true;
