@@ -2,10 +2,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod attack;
+mod cluster_entry;
+mod cluster_failover;
+mod cluster_redis;
+mod cluster_rolling;
+mod cluster_seed;
 mod commands;
 mod compose;
 mod crossing;
 mod hostile;
+mod lasting;
 mod obstacles;
 mod reach;
 mod reauthentication;
@@ -16,3 +22,4 @@ mod services;
 mod session;
 mod standalone;
 mod testbed;
+mod town;

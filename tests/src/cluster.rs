@@ -51,7 +51,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it, and waits until every node serves and every shard has an owner.
+    /// Starts it, and waits until every node serves its share of the shards.
     ///
     /// # Panics
     /// If that takes longer than 30 s.
@@ -75,7 +75,7 @@ impl Cluster {
             cluster.add();
         }
         let begun = Instant::now();
-        while !cluster.is_complete() {
+        while !cluster.is_balanced() {
             for node in cluster.nodes.values_mut() {
                 if node.has_ended() {
                     let output = node.output();
@@ -198,17 +198,26 @@ impl Cluster {
         assert!(complete.is_some(), "the cluster is not complete: {}", self.state());
     }
 
-    /// Waits until it is complete, and every living node owns something.
+    /// Waits until it is complete, and every living node owns its share.
     ///
     /// # Panics
     /// If that takes longer than `within`.
     pub fn balances(&self, within: Duration) {
-        let balanced = eventually(within, || {
-            let living = self.living();
-            let all = living.iter().all(|id| self.shards_of(id) > 0);
-            (all && self.is_complete()).then_some(())
-        });
+        let balanced = eventually(within, || self.is_balanced().then_some(()));
         assert!(balanced.is_some(), "the cluster is not in balance: {}", self.state());
+    }
+
+    /// Whether it is complete, every living node owns its share, and nothing changes hands.
+    fn is_balanced(&self) -> bool {
+        let living = self.living();
+        let least = usize::from(shard::COUNT) * 7 / (10 * living.len().max(1));
+        let Some(first) = living.first().map(|id| self.node(id)) else { return false };
+        let owners = first.owners();
+        let all = living.iter().all(|id| owners.iter().filter(|owner| *owner == id).count() >= least);
+        all && self.is_complete() && {
+            std::thread::sleep(Duration::from_millis(200));
+            first.owners() == owners
+        }
     }
 
     /// How many shards are a node's, as that node says.

@@ -183,6 +183,9 @@ pub struct Lab {
     pub hss: String,
     /// How long it took to become ready.
     pub ready_after: Duration,
+    ports: [u16; 4],
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Lab {
@@ -201,14 +204,32 @@ impl Lab {
 
     /// `None` if one of its ports was taken between the look and the start.
     fn try_start(arguments: &[&str], environment: &[(&str, &str)]) -> Option<Self> {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let environment: Vec<_> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::start_at([(); 4].map(|()| free_port()), owned(arguments), environment)
+    }
+
+    /// Ends it at once (SIGKILL) and starts it again at the same ports, with the same arguments.
+    ///
+    /// # Panics
+    /// If it is not ready within 20 s.
+    pub fn dies_and_starts_again(&mut self) {
+        self.process.kill();
+        let again = Self::start_at(self.ports, self.arguments.clone(), self.environment.clone());
+        *self = again.unwrap_or_else(|| panic!("somebody took the ports of the lab"));
+    }
+
+    fn start_at(ports: [u16; 4], arguments: Vec<String>, environment: Vec<(String, String)>) -> Option<Self> {
         let begun = Instant::now();
-        let ports: Vec<u16> = (0..4).map(|_| free_port()).collect();
         let texts: Vec<String> = ports.iter().map(u16::to_string).collect();
         let flags = ["--sip-port", "--http-port", "--hss-http-port", "--diameter-port"];
         let mut all = vec!["lab"];
         all.extend(flags.iter().zip(&texts).flat_map(|(flag, port)| [*flag, port.as_str()]));
-        all.extend_from_slice(arguments);
-        let mut process = Process::start(&all, environment);
+        all.extend(arguments.iter().map(String::as_str));
+        let variables: Vec<_> =
+            environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut process = Process::start(&all, &variables);
         let api = format!("http://127.0.0.1:{}", ports[1]);
         let ready = eventually(Duration::from_secs(20), || {
             if !process.running() {
@@ -228,6 +249,9 @@ impl Lab {
             hss: format!("http://127.0.0.1:{}", ports[2]),
             ready_after: begun.elapsed(),
             api,
+            ports,
+            arguments,
+            environment,
         })
     }
 

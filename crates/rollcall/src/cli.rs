@@ -116,9 +116,11 @@ pub(crate) struct Lab {
     /// TOML file with sections of the node and `[hss]`
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    #[arg(long, hide = true, value_name = "DIR")]
-    pub(crate) data: Option<String>,
-    #[arg(long, hide = true, value_name = "URL")]
+    /// Keep users, and what the HSS knows, across restarts in this directory [default: in memory]
+    #[arg(long, value_name = "DIR", conflicts_with = "redis")]
+    pub(crate) data: Option<PathBuf>,
+    /// Keep users in Redis, as redis://HOST:PORT/0; what the HSS knows ends with the lab
+    #[arg(long, value_name = "URL")]
     pub(crate) redis: Option<String>,
 }
 

@@ -3,7 +3,7 @@
 use crate::cli::Lab;
 use crate::port::{self, Over};
 use crate::{log, signals};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use lab::{hss, provisioning};
 use node::{Config, Node};
 use std::fmt::Write as _;
@@ -18,7 +18,6 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 const HSS_VARIABLES: &str = "ROLLCALL__HSS__";
 
 pub(crate) fn run(args: Box<Lab>) -> anyhow::Result<()> {
-    refuse_stores(&args)?;
     let (mut table, path) = (file(args.config.as_deref())?, args.config.as_deref());
     refuse_open_interface(&args, &table)?;
     let hss_config = hss_config(&args, table.remove("hss")).with_context(|| named(path))?;
@@ -26,6 +25,11 @@ pub(crate) fn run(args: Box<Lab>) -> anyhow::Result<()> {
     let asked = free(&config, &hss_config)?;
     log::start(&config.observe.log)?;
 
+    if let Some(folder) = &args.data {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("--data {}: expected a directory", folder.display()))?;
+    }
+    let store = described(&config);
     let hss = hss::Hss::start(hss_config.clone())?;
     let mut config = config;
     config.cx.peers = vec![format!("tcp:{}", reachable(hss.diameter_addr))];
@@ -46,6 +50,7 @@ pub(crate) fn run(args: Box<Lab>) -> anyhow::Result<()> {
         token: &token,
         hss: &hss,
         config: &hss_config,
+        store: &store,
     });
     let mut out = io::stdout();
     out.write_all(text.as_bytes())?;
@@ -56,16 +61,6 @@ pub(crate) fn run(args: Box<Lab>) -> anyhow::Result<()> {
     running.stop_and_wait();
     hss.stop();
     ended
-}
-
-/// Stores that outlive the lab are not in this release.
-fn refuse_stores(args: &Lab) -> anyhow::Result<()> {
-    for (flag, value) in [("--data", &args.data), ("--redis", &args.redis)] {
-        if let Some(value) = value {
-            bail!("{flag} {value}: this release keeps users in memory only; start the lab without {flag}");
-        }
-    }
-    Ok(())
 }
 
 fn file(path: Option<&Path>) -> anyhow::Result<Table> {
@@ -100,6 +95,9 @@ fn hss_config(args: &Lab, section: Option<Value>) -> anyhow::Result<hss::Config>
     config.k = args.k.unwrap_or(config.k);
     config.op = args.op.unwrap_or(config.op);
     config.amf = args.amf.unwrap_or(config.amf);
+    if let Some(folder) = &args.data {
+        config.journal = Some(folder.join("hss.jsonl"));
+    }
     config.diameter_listen = place(config.diameter_listen, args.bind, args.diameter_port);
     config.http_listen = place(config.http_listen, args.bind, args.hss_http_port);
     Ok(config)
@@ -151,6 +149,15 @@ fn node_config(args: &Lab, mut table: Table) -> anyhow::Result<Config> {
     set("node", "domain", domain.into(), args.domain.is_some());
     set("sip", "listen", listen, moved(args.sip_port));
     set("http", "listen", http.into(), moved(args.http_port));
+    if let Some(folder) = &args.data {
+        let folder = folder.to_str().context("--data: expected a path in UTF-8")?;
+        set("store", "kind", "embedded".into(), true);
+        set("store", "dir", folder.into(), true);
+    }
+    if let Some(url) = &args.redis {
+        set("store", "kind", "redis".into(), true);
+        set("store", "urls", Value::Array(vec![url.as_str().into()]), true);
+    }
     set("reauthentication", "min_period", 1.into(), false);
     set("observe", "log", "warn".into(), false);
     let overrides = environment(false).filter(|(name, _)| {
@@ -215,10 +222,27 @@ struct Picture<'a> {
     token: &'a str,
     hss: &'a hss::Running,
     config: &'a hss::Config,
+    store: &'a str,
+}
+
+/// Where users are kept. A password in the URL of Redis is not shown.
+fn described(config: &Config) -> String {
+    let store = &config.store;
+    match store.kind.as_str() {
+        "embedded" => format!("{}: users are here again when the lab starts again", store.dir),
+        "redis" => {
+            let hosts = store.urls.iter().map(|url| url.0.rsplit(['@', '/']).nth(1).unwrap_or("").to_owned());
+            format!(
+                "redis {}: users are here again when the lab starts again",
+                hosts.collect::<Vec<_>>().join(", ")
+            )
+        }
+        _ => "memory: the users are forgotten when the lab ends".to_owned(),
+    }
 }
 
 fn banner(lab: &Picture<'_>) -> String {
-    let Picture { sip, name, http, config, .. } = lab;
+    let Picture { sip, name, http, config, store, .. } = lab;
     let domain = &config.domain;
     let (local_sip, local_http) = (reachable(*sip), reachable(*http));
     let me = me();
@@ -255,7 +279,7 @@ The lab is ready: an S-CSCF, its HSS and subscribers in this process.
   dashboard    http://{local_http}/
   interface    http://{local_http}/openapi.json, metrics at http://{local_http}/metrics
   HSS          diameter tcp {diameter}, http://{hss_http}/subscribers
-  store        memory: the users are forgotten when the lab ends
+  store        {store}
   subscribers  alice, bob{generated} @{domain}
                {secrets}
 
@@ -356,10 +380,16 @@ mod tests {
     }
 
     #[test]
-    fn stores_that_do_not_exist_are_refused_by_their_flag() {
-        for line in ["--data /tmp/x", "--redis redis://h"] {
-            let refused = refuse_stores(&lab(line)).unwrap_err().to_string();
-            assert!(refused.starts_with(line), "{refused}");
-        }
+    fn users_are_kept_where_the_flag_says_and_no_password_is_shown() {
+        let args = lab("--data /tmp/x");
+        let config = node_config(&args, Table::new()).unwrap();
+        assert_eq!((config.store.kind.as_str(), config.store.dir.as_str()), ("embedded", "/tmp/x"));
+        assert_eq!(hss_config(&args, None).unwrap().journal, Some("/tmp/x/hss.jsonl".into()));
+        assert!(described(&config).starts_with("/tmp/x: "));
+        let config = node_config(&lab("--redis redis://me:secret@10.0.0.1:6379/3"), Table::new()).unwrap();
+        assert_eq!(config.store.urls[0].0, "redis://me:secret@10.0.0.1:6379/3");
+        assert!(described(&config).starts_with("redis 10.0.0.1:6379: "), "{}", described(&config));
+        assert!(described(&node_config(&lab(""), Table::new()).unwrap()).starts_with("memory: "));
+        assert!(Cli::try_parse_from(["rollcall", "lab", "--data", "x", "--redis", "y"]).is_err());
     }
 }

@@ -115,7 +115,7 @@ impl Memory {
             octets: record::encode(user, &Header { version, write_id }, fence)?,
             version,
             write_id,
-            deadline: user.next_deadline(),
+            deadline: user.wakes_at(),
             summary: user.summary(),
             identities: self.hashing.hash_one(&impus),
         };

@@ -2,7 +2,7 @@
 
 use super::provision::Provision;
 use crate::provisioning::{self, Octets};
-use std::{fmt::Write, net::SocketAddr};
+use std::{fmt::Write, net::SocketAddr, path::PathBuf};
 use toml::{Table, Value};
 
 const PREFIX: &str = "ROLLCALL__HSS__";
@@ -28,6 +28,8 @@ pub struct Config {
     pub subscribers: Vec<(String, Provision)>,
     /// Take no RAND whose RES has a zero octet: some tools handle RES as a C string.
     pub avoid_zero_res: bool,
+    /// The file that keeps what the HSS knows across restarts, if any.
+    pub journal: Option<PathBuf>,
     /// Keep the S-CSCF name of a user whose registration ends, if the S-CSCF asks for it.
     pub store_server_name: bool,
 }
@@ -44,6 +46,7 @@ impl Default for Config {
             amf: provisioning::AMF,
             subscribers: Vec::new(),
             avoid_zero_res: true,
+            journal: None,
             store_server_name: true,
         }
     }
@@ -76,7 +79,7 @@ pub enum ConfigError {
     },
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "domain",
     "diameter_listen",
     "http_listen",
@@ -86,6 +89,7 @@ const KEYS: [&str; 10] = [
     "amf",
     "subscribers",
     "avoid_zero_res",
+    "journal",
     "store_server_name",
 ];
 
@@ -151,6 +155,10 @@ impl Config {
             "op" => self.op = octets(value).map_err(|expected| bad(&expected))?,
             "amf" => self.amf = octets(value).map_err(|expected| bad(&expected))?,
             "avoid_zero_res" => self.avoid_zero_res = flag()?,
+            "journal" => {
+                let path = value.as_str().ok_or_else(|| bad("the path of a file, or nothing"))?;
+                self.journal = (!path.is_empty()).then(|| PathBuf::from(path));
+            }
             "store_server_name" => self.store_server_name = flag()?,
             "subscribers" => {
                 let entries = value.as_array().ok_or_else(|| bad("an array of tables, each with an impi"))?;
@@ -184,6 +192,11 @@ impl Config {
             "further ones: [{ impi, identities = [{ impu, barred }], scheme, k, op, opc, amf, password, profile_xml }]",
         );
         line("avoid_zero_res", &default.avoid_zero_res, "take no RAND whose RES has a zero octet");
+        line(
+            "journal",
+            &"\"\"",
+            "file that keeps what the HSS knows across restarts; empty: nothing is kept",
+        );
         line(
             "store_server_name",
             &default.store_server_name,
@@ -229,7 +242,7 @@ mod tests {
     fn reads_every_key() {
         let text = "[hss]\ndomain = \"home.example\"\ndiameter_listen = \"127.0.0.1:0\"\nhttp_listen = \"[::1]:81\"\n\
                     generate = 7\nk = \"000102030405060708090a0b0c0d0e0f\"\nop = \"rollcall-lab-op!\"\namf = \"8000\"\n\
-                    avoid_zero_res = false\nstore_server_name = false\n\
+                    avoid_zero_res = false\nstore_server_name = false\njournal = \"/tmp/hss.jsonl\"\n\
                     [[hss.subscribers]]\nimpi = \"carol@home.example\"\nscheme = \"digest\"\npassword = \"secret\"\n";
         let config = Config::read(text, []).unwrap();
         assert_eq!((config.domain.as_str(), config.generate, config.k.0[15]), ("home.example", 7, 15));
@@ -238,6 +251,7 @@ mod tests {
             ([0x80, 0], false, false)
         );
         assert_eq!(config.subscribers[0].0, "carol@home.example");
+        assert_eq!(config.journal, Some(PathBuf::from("/tmp/hss.jsonl")));
     }
 
     #[test]

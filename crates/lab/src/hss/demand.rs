@@ -1,6 +1,11 @@
 //! TS 29.228 §6.1.3, §6.2.1, RFC 6733 §8.3 — what the HSS asks of the S-CSCF that serves a user.
 
-use super::{Hss, connection::Word, provision::Scheme, subscribers::RegistrationState};
+use super::{
+    Hss,
+    connection::Word,
+    provision::Scheme,
+    subscribers::{RegistrationState, Subscriber},
+};
 use bytes::Bytes;
 use diameter::{Message, message::RETRANSMITTED, peer::Why};
 use scscf::{
@@ -91,11 +96,10 @@ impl Hss {
         };
         let result = self.demand(impi, &Demand::RegistrationTermination(rtr), None, what, via).await?;
         let ended = matches!(result, ResultCode::SUCCESS | ResultCode::LIMITED_SUCCESS);
-        if ended
-            && reason != DeregistrationReason::NewServerAssigned
-            && let Some(subscriber) = self.subscribers().get_mut(impi)
-        {
-            subscriber.release();
+        if ended && reason != DeregistrationReason::NewServerAssigned {
+            let mut subscribers = self.subscribers();
+            subscribers.get_mut(impi).into_iter().for_each(Subscriber::release);
+            self.keep(&subscribers, impi);
         }
         Ok(result)
     }

@@ -146,7 +146,12 @@ async fn show(hss: State, impi: web::Path<String>) -> Result<HttpResponse, Probl
 
 async fn provision(hss: State, impi: web::Path<String>, body: web::Bytes) -> Result<HttpResponse, Problem> {
     let wanted: Provision = read(&body)?;
-    let created = hss.subscribers().provision(&impi, &wanted).map_err(|why| Problem::new(422, why))?;
+    let created = {
+        let mut subscribers = hss.subscribers();
+        let created = subscribers.provision(&impi, &wanted).map_err(|why| Problem::new(422, why))?;
+        hss.keep_provision(&impi, &body);
+        created
+    };
     let mut answer = json(&shown(&hss, &impi).ok_or_else(|| unknown(&impi))?)?;
     if created {
         *answer.status_mut() = StatusCode::CREATED;

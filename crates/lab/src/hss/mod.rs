@@ -4,6 +4,7 @@ mod config;
 mod connection;
 mod demand;
 mod http;
+mod journal;
 mod location;
 mod multimedia_auth;
 mod provision;
@@ -20,6 +21,7 @@ use diameter::{
     Identity, Message,
     cx::{HssAnswer, HssRequest},
 };
+use journal::Journal;
 use multimedia_auth::Chance;
 use scscf::cx::ResultCode;
 use std::{
@@ -50,6 +52,8 @@ pub struct Hss {
     avoid_zero_res: bool,
     store_server_name: bool,
     subscribers: Mutex<Subscribers>,
+    /// Locked while the subscribers are.
+    journal: Option<Mutex<Journal>>,
     faults: Mutex<Faults>,
     connections: Mutex<BTreeMap<Arc<str>, mpsc::Sender<Word>>>,
     sessions: AtomicU64,
@@ -66,6 +70,9 @@ pub enum StartError {
         /// Why.
         why: io::Error,
     },
+    /// What the HSS knew cannot be read.
+    #[error("hss.journal: {0}")]
+    Journal(String),
     /// A subscriber cannot be provisioned.
     #[error("hss.subscribers: {0}")]
     Subscriber(String),
@@ -112,7 +119,9 @@ fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> 
 impl Hss {
     /// Starts an HSS on a thread of its own.
     pub fn start(config: Config) -> Result<Running, StartError> {
-        let subscribers = Subscribers::new(&config).map_err(StartError::Subscriber)?;
+        let mut subscribers = Subscribers::new(&config).map_err(StartError::Subscriber)?;
+        let journal = config.journal.as_ref().map(|path| Journal::open(path, &mut subscribers));
+        let journal = journal.transpose().map_err(StartError::Journal)?.map(Mutex::new);
         let (diameter, diameter_addr) = listen(config.diameter_listen)?;
         let (http, http_addr) = listen(config.http_listen)?;
         let identity = Identity {
@@ -126,6 +135,7 @@ impl Hss {
             avoid_zero_res: config.avoid_zero_res,
             store_server_name: config.store_server_name,
             subscribers: Mutex::new(subscribers),
+            journal,
             faults: Mutex::default(),
             connections: Mutex::default(),
             sessions: AtomicU64::new(0),
@@ -171,7 +181,7 @@ impl Hss {
 
     fn procedure(&self, request: &HssRequest, host: &Arc<str>) -> HssAnswer {
         let mut subscribers = self.subscribers();
-        match request {
+        let answer = match request {
             HssRequest::UserAuthorization(uar) => location::user_authorization(&subscribers, uar),
             HssRequest::Location(lir) => location::location(&subscribers, lir),
             HssRequest::MultimediaAuth(mar) => {
@@ -181,6 +191,29 @@ impl Hss {
             HssRequest::ServerAssignment(sar) => {
                 server_assignment::answer(&mut subscribers, sar, host, self.store_server_name)
             }
+        };
+        match request {
+            HssRequest::MultimediaAuth(mar) => self.keep(&subscribers, mar.impi.as_str()),
+            HssRequest::ServerAssignment(sar) => {
+                let first = || sar.impus.first().and_then(|impu| subscribers.owners(impu).into_iter().next());
+                let impi = sar.impi.as_ref().map(|impi| impi.as_str().into()).or_else(first);
+                impi.into_iter().for_each(|impi: Box<str>| self.keep(&subscribers, &impi));
+            }
+            HssRequest::UserAuthorization(_) | HssRequest::Location(_) => {}
+        }
+        answer
+    }
+
+    /// Has how a subscriber stands outlive this process.
+    fn keep(&self, subscribers: &Subscribers, impi: &str) {
+        if let Some(journal) = &self.journal {
+            locked(journal).keep(subscribers, impi);
+        }
+    }
+
+    fn keep_provision(&self, impi: &str, body: &[u8]) {
+        if let Some(journal) = &self.journal {
+            locked(journal).keep_provision(impi, body);
         }
     }
 

@@ -13,14 +13,14 @@ use crate::{
 use ahash::AHashMap;
 use bytes::Bytes;
 use scscf::{Impi, Impu, cx::ResultCode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::{collections::VecDeque, sync::Arc};
 
 const REMEMBERED: usize = 8;
 
 /// Registration state, TS 29.228 §3.1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RegistrationState {
     #[default]

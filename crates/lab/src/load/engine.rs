@@ -67,7 +67,10 @@ impl Engine {
         let Self { ground, .. } = self;
         match procedure {
             Procedure::Register | Procedure::Reregister => {
-                let user = self.turn % ground.users.len() as u32;
+                // Whom the network asked for patience is left in peace.
+                let all = ground.users.len() as u32;
+                let next = (0..all.min(1024)).map(|ahead| (self.turn + ahead) % all);
+                let user = next.clone().find(|user| !ground.user(*user).patient).unwrap_or(self.turn % all);
                 self.turn = (user + 1) % ground.users.len() as u32;
                 self.registrations.begin(ground, user, intended, procedure == Procedure::Reregister);
             }

@@ -25,6 +25,22 @@ impl User {
         next.or_else(|| self.authentication.window_end())
     }
 
+    /// When somebody must look after the user who does not have it in memory: at once, where something is in flight whose fate
+    /// only the one knows who sent it.
+    pub fn wakes_at(&self) -> Option<Timestamp> {
+        if self.has_in_flight() { Some(Timestamp::from_millis(0)) } else { self.next_deadline() }
+    }
+
+    /// Whether an answer is awaited to something that [`Event::Resumed`](crate::Event::Resumed) sends again.
+    fn has_in_flight(&self) -> bool {
+        let servers = || self.registration.third_party.iter().flat_map(|group| &group.servers);
+        let legs =
+            || self.sessions.iter().filter_map(|session| session.release.as_ref()).flat_map(|one| &one.legs);
+        self.subscriptions.values().any(|subscription| subscription.in_flight.is_some())
+            || legs().any(|leg| leg.status.is_none())
+            || servers().any(|server| server.in_flight.is_some())
+    }
+
     /// Does whatever is due.
     pub(crate) fn deadline(&mut self, step: &mut Step<'_>) {
         self.challenges_due(step);

@@ -85,6 +85,18 @@ fn who_wakes_when_the_deadline_has_passed_notifies_once() {
 }
 
 #[test]
+fn whoever_has_something_in_flight_wakes_at_once_at_the_next_owner() {
+    let mut stage = subscribed();
+    assert_eq!(stage.user.wakes_at(), stage.user.next_deadline());
+    stage.reauthenticate(600);
+    let at_once = Some(scscf::Timestamp::from_millis(0));
+    assert_eq!(stage.user.wakes_at(), at_once, "NOTIFY awaits its answer");
+    assert!(stage.user.next_deadline() > at_once);
+    settle(&mut stage);
+    assert_eq!(stage.user.wakes_at(), stage.user.next_deadline());
+}
+
+#[test]
 fn a_late_deadline_is_kept_before_anything_else() {
     let mut stage = Stage::registered();
     stage.now = stage.now + scscf::Span::seconds(700_000);

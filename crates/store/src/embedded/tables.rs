@@ -27,7 +27,7 @@ pub(super) enum Change {
 impl Change {
     pub(super) fn save(write: Write<'_>, fence: &Fence) -> Result<Self, Error> {
         let head::Written { record, impus } = head::write(write, fence)?;
-        let deadline = write.user.next_deadline().map(|at| at.millis());
+        let deadline = write.user.wakes_at().map(|at| at.millis());
         Ok(Self::Save { version: write.version, write_id: write.write_id, record, deadline, impus })
     }
 }

@@ -42,7 +42,7 @@ impl Change {
     pub(super) fn save(shard: ShardId, fence: &Fence, write: Write<'_>) -> Result<Self, Error> {
         let Write { user, version, .. } = write;
         let head::Written { record, impus } = head::write(write, fence)?;
-        let deadline = match user.next_deadline() {
+        let deadline = match user.wakes_at() {
             Some(at) => at.millis().to_string().into(),
             None => "inf".into(),
         };
