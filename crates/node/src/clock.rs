@@ -21,6 +21,12 @@ impl Clock {
         Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// Tells this run of a node from others, and later runs from earlier ones: microseconds of the wall's clock.
+    pub(crate) fn incarnation(self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// Milliseconds since the node started.
     pub(crate) fn tick(self) -> u64 {
         u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)

@@ -1,6 +1,7 @@
 //! A node from start to stop.
 
 use crate::abroad::Shows;
+use crate::actor::copies::Copies;
 use crate::actor::cx::Cx;
 use crate::actor::delivery::Deliveries;
 use crate::actor::link::{Ears, Links};
@@ -153,7 +154,7 @@ pub(crate) async fn begin(config: Config, store: Arc<dyn Store>) -> anyhow::Resu
     let sip_addrs = transport.addresses();
     let mut me = Member {
         node: config.node.id.as_str().into(),
-        incarnation: rand::random(),
+        incarnation: clock.incarnation(),
         link: "".into(),
         sip: sip_addrs.first().map_or_else(String::new, |(_, address)| reached(*address).to_string()).into(),
         draining: false,
@@ -173,6 +174,7 @@ pub(crate) async fn begin(config: Config, store: Arc<dyn Store>) -> anyhow::Resu
         store,
         links,
         deliveries: Deliveries::default(),
+        copies: Copies::default(),
         loans: Loans::default(),
         shows: Shows::default(),
         transport,

@@ -1,6 +1,7 @@
 //! What everything on the node's thread shares. No borrow of a part is held while another part is called.
 
 use crate::abroad::Shows;
+use crate::actor::copies::Copies;
 use crate::actor::cx::Cx;
 use crate::actor::delivery::Deliveries;
 use crate::actor::link::{Ears, Links};
@@ -38,6 +39,7 @@ pub(crate) struct Shell {
     pub(crate) membership: Membership,
     pub(crate) links: Rc<Links>,
     pub(crate) deliveries: Deliveries,
+    pub(crate) copies: Copies,
     pub(crate) loans: Loans,
     pub(crate) shows: Shows,
     pub(crate) transport: Transport,
@@ -145,6 +147,7 @@ impl Shell {
             tokio::time::sleep(Duration::from_millis(250)).await;
             quarters += 1;
             self.press_leavers();
+            self.decline_unreachable();
             if !quarters.is_multiple_of(4) {
                 continue;
             }

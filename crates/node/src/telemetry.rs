@@ -83,6 +83,7 @@ telemetry! {
         store_failures = "store_failures", "Store operations that failed";
         activated = "users_activated", "Actors started";
         given = "given_to_peers", "Messages given to the node that owns their user";
+        copies = "copies", "Requests that came by another node before, answered as the first";
         given_again = "given_again", "Messages whose owner was lost, brought to the next";
         held = "held", "Messages that waited for a shard without owner";
         lent = "users_lent", "Users who stayed for a while when their shard went to another node";

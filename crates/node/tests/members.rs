@@ -140,6 +140,29 @@ fn a_watch_at_any_node_follows_a_user_of_another() {
 }
 
 #[test]
+fn a_request_that_comes_by_two_nodes_is_answered_alike() {
+    let (_, cluster) = cluster(3);
+    let mut alice = phone(&cluster.nodes[0], "alice");
+    let text = alice.register("nonce=\"\",response=\"\"", 600);
+    let mut answers = Vec::new();
+    for scene in &cluster.nodes {
+        alice.to = scene.sip;
+        alice.send(&text);
+    }
+    for _ in &cluster.nodes {
+        answers.push(alice.take());
+    }
+    alice.to = cluster.nodes[1].sip;
+    alice.send(&text);
+    answers.push(alice.take());
+    let nonce = |answer: &String| {
+        answer.split("nonce=\"").nth(1).map(|rest| rest.split('"').next().unwrap().to_owned())
+    };
+    assert!(answers[0].starts_with("SIP/2.0 401"), "{}", answers[0]);
+    assert!(answers.iter().all(|answer| nonce(answer) == nonce(&answers[0])), "{answers:?}");
+}
+
+#[test]
 fn a_node_that_stops_hands_its_users_over_and_one_that_comes_takes_its_share() {
     let (store, mut cluster) = cluster(2);
     let mut phones: Vec<Phone> = (0..20)

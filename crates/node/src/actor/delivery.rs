@@ -204,12 +204,15 @@ impl Shell {
                     self.say(slot, &Word::Declined { number, elsewhere: true });
                 }
             }
-            Place::At(slot) => self.give(slot, impi, parcel, patience),
-            Place::Leaving | Place::Nowhere => self.hold(impi, parcel, patience),
+            Place::At(slot) if self.links.is_up(slot) => self.give(slot, impi, parcel, patience),
+            Place::At(_) | Place::Leaving | Place::Nowhere => self.hold(impi, parcel, patience),
         }
     }
 
     fn hand_in(self: &Rc<Self>, impi: &Impi, parcel: Parcel) {
+        if !self.is_first(&parcel) {
+            return;
+        }
         let event = parcel.event();
         self.deliver(impi, event, Some(parcel).filter(Parcel::is_owed));
     }
@@ -250,15 +253,34 @@ impl Shell {
     pub(crate) fn bring_held(self: &Rc<Self>) {
         let held = std::mem::take(&mut *self.deliveries.held.borrow_mut());
         for Held { impi, parcel, until } in held {
-            match self.place(ShardId::of(impi.as_str())) {
-                Place::Nowhere | Place::Leaving
-                    if self.clock.tick() < until && !self.shards.is_here(&impi) =>
-                {
-                    self.deliveries.held.borrow_mut().push_back(Held { impi, parcel, until });
-                }
-                Place::Nowhere | Place::Leaving | Place::Mine | Place::Suspended | Place::At(_) => {
-                    self.bring_until(&impi, parcel, until);
-                }
+            let has_place = match self.place(ShardId::of(impi.as_str())) {
+                Place::At(slot) => self.links.is_up(slot),
+                Place::Nowhere | Place::Leaving => self.shards.is_here(&impi),
+                Place::Mine | Place::Suspended => true,
+            };
+            if has_place || self.clock.tick() >= until {
+                self.bring_until(&impi, parcel, until);
+            } else {
+                self.deliveries.held.borrow_mut().push_back(Held { impi, parcel, until });
+            }
+        }
+    }
+
+    /// Declines what was given to nodes that cannot be reached for too long, though they are not gone.
+    pub(crate) fn decline_unreachable(self: &Rc<Self>) {
+        let now = self.clock.tick();
+        let stranded: Vec<u64> = {
+            let given = self.deliveries.given.borrow();
+            let stranded = given.iter().filter(|(_, given)| {
+                given.until.is_none() && given.patience <= now && !self.links.is_up(given.slot)
+            });
+            stranded.map(|(number, _)| *number).collect()
+        };
+        for number in stranded {
+            let given = self.deliveries.given.borrow_mut().remove(&number);
+            if let Some(given) = given {
+                self.deliveries.forget_invite(&given.parcel);
+                self.decline(given.parcel);
             }
         }
     }
@@ -315,6 +337,11 @@ impl Shell {
 
     /// The store says that a user is another node's now: what it owed is brought there, as soon as it is known where.
     pub(super) fn bring_elsewhere(self: &Rc<Self>, impi: Impi, parcel: Parcel) {
+        if let Parcel::Request { tx, .. } = &parcel {
+            for copy in self.copies.lost(*tx) {
+                self.bring_elsewhere(impi.clone(), copy);
+            }
+        }
         let shell = Rc::clone(self);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(LOOK).await;

@@ -18,6 +18,17 @@ impl Shell {
         self.then(reading, move |shell, read| shell.took_deadlines(shard, read));
     }
 
+    /// The store may have lost its last writes: what it has for deadlines now counts as well.
+    pub(super) fn read_deadlines_again(self: &Rc<Self>, shard: ShardId) {
+        let reading = self.store.deadlines(shard);
+        self.then(reading, move |shell, read| {
+            if let Ok(deadlines) = read {
+                shell.shards.add_deadlines(shard, deadlines);
+                shell.pace();
+            }
+        });
+    }
+
     fn took_deadlines(self: &Rc<Self>, shard: ShardId, read: Result<Vec<(Timestamp, Impi)>, Error>) {
         let is_mine = matches!(
             self.membership.ownership.borrow().whose(shard, self.clock.tick()),

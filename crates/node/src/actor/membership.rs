@@ -225,10 +225,11 @@ impl Shell {
                     "the store may have lost its last writes; they are sent again"
                 );
                 let restoring = self.leases().restore(group, &shards);
-                self.then(restoring, move |_, restored| {
+                self.then(restoring, move |shell, restored| {
                     if let Err(error) = restored {
                         tracing::error!(group, %error, "what was written lately could not be sent again");
                     }
+                    shards.iter().for_each(|(shard, _)| shell.read_deadlines_again(*shard));
                 });
             }
             Output::Members(members) => self.links.keep(&members),

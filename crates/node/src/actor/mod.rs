@@ -1,5 +1,6 @@
 //! What moves: sockets, transactions, users, the HSS.
 
+pub(crate) mod copies;
 pub(crate) mod cx;
 pub(crate) mod delivery;
 pub(crate) mod duties;

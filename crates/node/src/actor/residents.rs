@@ -166,15 +166,18 @@ impl Shards {
     /// A shard is ours, with these deadlines; tells how many users came with it.
     pub(super) fn begin(&self, shard: ShardId, deadlines: Vec<(Timestamp, Impi)>) -> i64 {
         let users = i64::try_from(deadlines.len()).unwrap_or(i64::MAX);
-        let mut deadlines = deadlines;
+        self.shard(shard).borrow_mut().registered += users;
+        self.add_deadlines(shard, deadlines);
+        users
+    }
+
+    /// More deadlines of a shard; those who are here already keep their own.
+    pub(super) fn add_deadlines(&self, shard: ShardId, mut deadlines: Vec<(Timestamp, Impi)>) {
         {
-            let mut shard = self.shard(shard).borrow_mut();
-            shard.registered += users;
-            // Those who are here already keep their own.
+            let shard = self.shard(shard).borrow();
             deadlines.retain(|(_, impi)| !shard.residents.contains_key(impi));
         }
         self.change_deadlines(shard, |all| all.extend(deadlines));
-        users
     }
 
     /// A shard is ours no longer, but for users on loan; tells how many users went with it.

@@ -73,6 +73,9 @@ impl Shell {
 
     /// Answers a request; the transaction may have been abandoned meanwhile.
     pub(crate) fn respond(self: &Rc<Self>, tx: ServerTx, response: Response) {
+        if response.status().is_final() {
+            self.answer_copies(tx, &response);
+        }
         if self.respond_abroad(tx, &response) {
             return;
         }

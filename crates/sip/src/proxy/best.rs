@@ -15,7 +15,7 @@ const TELLING: [Status; 5] = [
 impl Context {
     /// The best of what the branches answered (steps 6 and 7): a 6xx, else one of the lowest class, in it rather one that
     /// tells how to ask again; of equals that of the branch opened first. A 503 becomes 500, as it speaks of another server
-    /// than this one. Without any answer it is 408. A 401 or 407 carries the challenges of all of them.
+    /// than this one, and keeps its Retry-After (§21.5.1). Without any answer it is 408. A 401 or 407 carries the challenges of all of them.
     ///
     /// `request` is the one to answer, as it was received: where nobody sent the response it is made of that, with `to_tag`.
     pub fn best(&self, request: &Request, to_tag: &str) -> Response {
@@ -24,7 +24,14 @@ impl Context {
         match best {
             None => request.respond(Status::REQUEST_TIMEOUT, to_tag).finish(),
             Some(kept) if kept.status() == Status::SERVICE_UNAVAILABLE => {
-                request.respond(Status::SERVER_INTERNAL_ERROR, to_tag).finish()
+                let failed = request.respond(Status::SERVER_INTERNAL_ERROR, to_tag);
+                match kept {
+                    Final::Sent(sent) => match sent.get(Name::RetryAfter) {
+                        Some(after) => failed.header(Name::RetryAfter, after).finish(),
+                        None => failed.finish(),
+                    },
+                    Final::Nobodys(_) => failed.finish(),
+                }
             }
             Some(Final::Nobodys(failure)) => request.respond(failure.status(), to_tag).finish(),
             Some(Final::Sent(response)) if challenges(response) => self.with_all_challenges(response),

@@ -103,6 +103,19 @@ fn cg_10_a_503_alone_is_500_upstream() {
     assert_eq!(hear(&mut context, 0, 503), "kept");
     let best = context.best(&invite(), "us");
     assert_eq!((best.status(), best.to_tag()), (Status::SERVER_INTERNAL_ERROR, Some("us")));
+    assert_eq!(best.get(Name::RetryAfter), None);
+}
+
+#[test]
+fn cg_10_a_503_that_says_when_to_come_again_is_500_that_says_it_too() {
+    let mut context = opened(1);
+    let refusal = invite().respond(Status::SERVICE_UNAVAILABLE, "them").header(Name::RetryAfter, 3).finish();
+    let _ = context.received(BranchId(0), refusal);
+    let best = context.best(&invite(), "us");
+    assert_eq!(
+        (best.status(), best.get(Name::RetryAfter).as_deref()),
+        (Status::SERVER_INTERNAL_ERROR, Some("3"))
+    );
 }
 
 #[test]

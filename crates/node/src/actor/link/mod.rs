@@ -2,7 +2,7 @@
 //!
 //! **Invariant: whoever hears of a link may say words at once; no borrow is held while it hears.**
 
-#![allow(dead_code, reason = "membership and routing over several nodes use it")]
+
 
 #[cfg(test)]
 mod tests;
