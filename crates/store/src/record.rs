@@ -83,6 +83,21 @@ mod tests {
         assert_eq!(decode(&record).unwrap(), user);
     }
 
+    /// A registered user with a subscription and a call, as the first release of this schema wrote it. A release that cannot read it
+    /// needs another schema, and reads this one too.
+    const WRITTEN: &[u8] = include_bytes!("fixtures/record_1.msgpack");
+
+    #[test]
+    fn a_record_that_was_written_once_is_read_for_ever() {
+        let user = decode(WRITTEN).unwrap();
+        assert_eq!(user.impi().as_str(), "alice@ims.mnc001.mcc001.3gppnetwork.org");
+        let summary = user.summary();
+        assert_eq!((summary.bindings, summary.subscriptions, summary.sessions), (1, 1, 1));
+        assert_eq!(user.impus().count(), 2);
+        let again = encode(&user, &header(WRITTEN).unwrap(), &fence()).unwrap();
+        assert_eq!(decode(&again).unwrap(), user);
+    }
+
     #[test]
     fn a_record_of_a_later_schema_is_refused_by_its_number() {
         let later = Envelope {

@@ -128,3 +128,95 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::Write;
+    use crate::contract::user;
+
+    const NAME: &str = "a@a";
+
+    fn fence(epoch: u64) -> Arc<Fence> {
+        Arc::new(Fence { epoch, node: "n".into(), incarnation: 1 })
+    }
+
+    fn save(version: u64) -> Arc<Change> {
+        let user = user(NAME, &["sip:a@a"], 5);
+        let write = Write { user: &user, version, write_id: version };
+        Arc::new(Change::save(ShardId::of(NAME), &fence(1), write).unwrap())
+    }
+
+    fn erase() -> Arc<Change> {
+        Arc::new(Change::erase(ShardId::of(NAME), &Impi::new(NAME).unwrap()))
+    }
+
+    fn kept(ring: &mut Ring, now: Instant) -> Vec<(Option<u64>, Option<u64>)> {
+        let kept = ring.of(ShardId::of(NAME), now);
+        kept.iter().map(|entry| (entry.version(), entry.erased)).collect()
+    }
+
+    #[test]
+    fn the_last_change_of_a_user_is_kept_for_ten_seconds() {
+        let (mut ring, start) = (Ring::default(), Instant::now());
+        ring.note(&save(1), &fence(1), None, start);
+        ring.note(&save(2), &fence(1), None, start + Duration::from_secs(8));
+        assert_eq!(kept(&mut ring, start + Duration::from_secs(18)), [(Some(2), None)]);
+        assert_eq!(kept(&mut ring, start + Duration::from_secs(19)), []);
+        assert_eq!((ring.octets, ring.order.len(), ring.shards.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn an_erasure_ends_every_version_that_went_before() {
+        let (mut ring, now) = (Ring::default(), Instant::now());
+        ring.note(&save(5), &fence(1), None, now);
+        // It was asked a second time, and found nothing.
+        ring.note(&erase(), &fence(1), None, now);
+        assert_eq!(kept(&mut ring, now), [(None, Some(5))]);
+        ring.note(&save(1), &fence(1), None, now);
+        assert_eq!(
+            kept(&mut ring, now),
+            [(Some(1), Some(5))],
+            "a second life remembers where the first ended"
+        );
+        ring.note(&erase(), &fence(1), Some(1), now);
+        assert_eq!(kept(&mut ring, now), [(None, Some(5))]);
+        let mut ring = Ring::default();
+        ring.note(&erase(), &fence(1), None, now);
+        assert_eq!(kept(&mut ring, now), [(None, Some(u64::MAX))], "whatever it was, it is gone");
+    }
+
+    #[test]
+    fn what_was_written_before_another_owner_is_forgotten() {
+        let (mut ring, now, shard) = (Ring::default(), Instant::now(), ShardId::of(NAME));
+        ring.note(&save(1), &fence(1), None, now);
+        ring.owned(shard, &fence(1));
+        assert_eq!(kept(&mut ring, now).len(), 1);
+        let entry = ring.of(shard, now).remove(0);
+        ring.restored(&entry, &fence(2));
+        ring.owned(shard, &fence(2));
+        assert_eq!(kept(&mut ring, now).len(), 1);
+        ring.owned(shard, &fence(4));
+        assert_eq!((kept(&mut ring, now).len(), ring.octets), (0, 0));
+    }
+
+    #[test]
+    fn the_ring_is_bounded() {
+        let (mut ring, now) = (Ring::default(), Instant::now());
+        let record = vec![0; OCTETS / 4].into_boxed_slice();
+        for number in 0..20 {
+            let impi = Impi::new(&format!("user{number}@a")).unwrap();
+            let what = What::Save {
+                version: 1,
+                record: record.clone(),
+                deadline: "inf".into(),
+                impus: Box::new([]),
+            };
+            let change = Change { shard: ShardId::of(impi.as_str()), impi, what };
+            ring.note(&Arc::new(change), &fence(1), None, now);
+            assert!(ring.octets <= OCTETS);
+        }
+        assert_eq!(ring.order.len(), 3, "those of the last changes");
+    }
+}

@@ -18,6 +18,14 @@ impl Directories {
         self.0.borrow_mut().push(directory.clone());
         directory
     }
+
+    /// One on a disk, where an fsync costs what it costs.
+    pub(crate) fn on_disk(&self) -> PathBuf {
+        let fresh = self.fresh();
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(fresh.file_name().unwrap());
+        self.0.borrow_mut().push(directory.clone());
+        directory
+    }
 }
 
 impl Drop for Directories {

@@ -5,6 +5,7 @@ mod differential;
 mod embedded;
 mod failover;
 mod failures;
+mod figures;
 mod kinds;
 mod proxy;
 mod recovery;
