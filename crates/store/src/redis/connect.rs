@@ -104,7 +104,8 @@ async fn dial(
     credentials: &RedisConnectionInfo,
     answer_within: Duration,
 ) -> Result<MultiplexedConnection, RedisError> {
-    let info = address.into_connection_info()?.set_redis_settings(credentials.clone());
+    let info =
+        address.into_connection_info()?.set_redis_settings(credentials.clone().set_skip_set_lib_name());
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_WITHIN))
         .set_response_timeout(Some(answer_within))

@@ -285,3 +285,36 @@ async fn without_a_replica_nothing_counts_where_one_is_wanted() {
     server.wait_for_replicas(1).await;
     assert_eq!(node.save(&fence, "a@a", 2).await, Ok(()));
 }
+
+/// The rights that docs/operations.md names are enough.
+#[tokio::test]
+async fn a_user_of_redis_with_the_rights_that_are_documented_will_do() {
+    let Some(server) = Server::start(&[]) else { return };
+    let operations = include_str!("../../../../docs/operations.md");
+    let rights = operations.split("A user with ACLs needs `").nth(1).unwrap().split('`').next().unwrap();
+    let mut words = vec!["ACL", "SETUSER", "node", "on", ">secret", "~*", "&*", "-@all"];
+    let rights: Vec<String> = rights.split(' ').map(|right| format!("+{}", right.to_lowercase())).collect();
+    words.extend(rights.iter().map(|right| &**right));
+    server.ask(&words).await;
+    let url = format!("redis://node:secret@127.0.0.1:{}/1", server.port);
+    let node = Node::open("n1", url, Durability::Async).await;
+    let fence = node.own("a@a").await;
+    for version in 1..3 {
+        node.save(&fence, "a@a", version).await.unwrap();
+    }
+    assert_eq!(node.version("a@a").await, Some(2));
+    let (shard, impi) = (ShardId::of("a@a"), scscf::Impi::new("a@a").unwrap());
+    assert_eq!(node.store.deadlines(shard).wait().await.unwrap().len(), 1);
+    assert_eq!(node.store.list(&store::Filter::default(), None, 5).wait().await.unwrap().users.len(), 1);
+    assert_eq!(
+        node.store.holders(&scscf::Impu::parse("sip:a@a").unwrap()).wait().await.unwrap(),
+        std::slice::from_ref(&impi)
+    );
+    node.store.leases().secret([1; 32]).wait().await.unwrap();
+    node.store.leases().restore(0, &[(shard, fence.clone())]).wait().await.unwrap();
+    node.store.erase(shard, &fence, &impi).wait().await.unwrap();
+    node.store.leases().release(0, &[(shard, fence)]).wait().await.unwrap();
+    node.store.leases().leave(0, &node.me).wait().await.unwrap();
+    node.store.ready().wait().await.unwrap();
+    assert_eq!(node.version("a@a").await, None);
+}

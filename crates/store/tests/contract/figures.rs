@@ -21,7 +21,7 @@ async fn own_all(store: &impl Store) -> Vec<Fence> {
     };
     let leases = store.leases();
     leases.beat(0, &me, 600_000, None).wait().await.unwrap();
-    let claims: Vec<Claim> = ShardId::all().map(|shard| Claim::new(shard)).collect();
+    let claims: Vec<Claim> = ShardId::all().map(Claim::new).collect();
     let taken = leases.take(0, &me, &claims).wait().await.unwrap();
     taken.into_iter().collect::<Result<_, _>>().unwrap()
 }
