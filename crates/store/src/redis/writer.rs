@@ -54,8 +54,9 @@ pub(super) enum Done {
     Other(Vec<u8>),
 }
 
-/// So many changes travel together at most.
-const TOGETHER: usize = 128;
+/// So many changes travel together at most. While they are under way their successors are made: with more in one batch this process and
+/// Redis would take turns.
+const TOGETHER: usize = 64;
 /// So long a replica may take to confirm: one that has just joined may say nothing until it reports for the first time, which every
 /// replica does each second.
 pub(super) const CONFIRM_WITHIN: Duration = Duration::from_millis(1_000);
