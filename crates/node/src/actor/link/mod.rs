@@ -2,8 +2,6 @@
 //!
 //! **Invariant: whoever hears of a link may say words at once; no borrow is held while it hears.**
 
-
-
 #[cfg(test)]
 mod tests;
 
