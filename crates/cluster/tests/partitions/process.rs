@@ -95,7 +95,7 @@ pub(crate) struct Process {
     pub(crate) armed: u64,
     pub(crate) calls: BTreeMap<u64, Call>,
     pub(crate) holds: BTreeMap<ShardId, Hold>,
-    /// What it wrote or read lately, and when.
+    /// What it wrote lately, and when.
     pub(crate) recent: BTreeMap<usize, (u64, Record)>,
     pub(crate) entered: BTreeMap<u32, Entered>,
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 /// A request waits so long at the node where it entered for an owner, and for its answer.
 const HELD: u64 = 1_500;
 const PATIENCE: u64 = 6_000;
-/// What was written or read is remembered so long.
+/// What was written is remembered so long.
 const RING: u64 = 10_000;
 
 pub(crate) fn tell(world: &mut World, number: usize, input: Input) {
@@ -121,11 +121,15 @@ fn restore(world: &mut World, number: usize, shard: ShardId, fence: Fence) {
         .map(|(user, (_, record))| (*user, record.clone()))
         .collect();
     for (user, record) in again {
-        world.ledger.restored += 1;
-        let op = Op::Save { user, shard, fence: fence.clone(), record };
-        let group = group_of(world, shard);
-        world.call(number, group, op.clone(), Call::Restore { op, tries: 0 }, 500);
+        send_again(world, number, Op::Save { user, shard, fence: fence.clone(), record });
     }
+}
+
+fn send_again(world: &mut World, number: usize, op: Op) {
+    let Op::Save { shard, .. } = &op else { return };
+    world.ledger.restored += 1;
+    let group = group_of(world, *shard);
+    world.call(number, group, op.clone(), Call::Restore { op, tries: 0 }, 500);
 }
 
 pub(crate) fn quiet(world: &mut World, number: usize, shard: ShardId, fence: Fence) {
@@ -204,9 +208,14 @@ pub(crate) fn answered(world: &mut World, ticket: Ticket, answer: Option<Answer>
         (Call::Restore { .. }, _) => {}
         (Call::Deadlines { shard }, Some(Answer::Deadlines(deadlines))) => {
             for (user, due) in deadlines {
-                let Some(hold) = world.processes[number].holds.get_mut(&shard) else { return };
-                if hold.actors.get(&user).is_none_or(|actor| !actor.is_loaded) {
-                    arm(world, number, shard, user, Some(due), due);
+                let Some(hold) = world.processes[number].holds.get(&shard) else { return };
+                match hold.actors.get(&user).filter(|actor| actor.is_loaded) {
+                    None => arm(world, number, shard, user, Some(due), due),
+                    Some(Actor { record: Some(record), .. }) if record.deadline != Some(due) => {
+                        let (fence, record) = (hold.fence.clone(), record.clone());
+                        send_again(world, number, Op::Save { user, shard, fence, record });
+                    }
+                    Some(_) => {}
                 }
             }
         }
@@ -240,10 +249,6 @@ fn loaded(world: &mut World, number: usize, shard: ShardId, user: usize, call: u
     actor.record = if version(&recent) > version(&record) && !forgets { recent } else { record };
     actor.is_loaded = true;
     let due = actor.record.as_ref().and_then(|record| record.deadline);
-    // What was read is remembered like what was written: the store may lose it too.
-    if let Some(record) = actor.record.clone() {
-        process.recent.insert(user, (world.now, record));
-    }
     if let Some(due) = due {
         arm(world, number, shard, user, Some(due), due);
     }

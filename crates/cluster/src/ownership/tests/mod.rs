@@ -460,3 +460,30 @@ fn what_a_slow_beat_says_of_a_shard_taken_meanwhile_is_old() {
     assert!(!out.iter().any(is_end));
     assert!(matches!(machine.whose(claims[0].shard, 503), Whose::Mine(_)));
 }
+
+#[test]
+fn a_slow_beat_of_a_store_that_fell_back_meanwhile_is_followed_by_another_look() {
+    let mut machine = Ownership::new(member("a", 1), vec![0; 8], TIMING, 0);
+    let mut registry = Registry::default();
+    let mut out = Vec::new();
+    registry.beat(&member("b", 1), 60_000, None, 0);
+    registry.take("b", 1, &[Claim::new(shard(7))], 0).remove(0).unwrap();
+    machine.step(Input::Time, 0, &mut out);
+    let beat = Some(registry.beat(&member("a", 1), TIMING.ttl, None, 0));
+    machine.step(Input::Beaten { group: 0, sent: 0, beat }, 1, &mut out);
+    machine.step(Input::Time, 500, &mut out);
+    let mut fallen = registry.clone();
+    fallen.restarted(TIMING.ttl, 501);
+    let slow = fallen.beat(&member("a", 1), TIMING.ttl, None, 502);
+    let fence = Fence { epoch: 2, node: "a".into(), incarnation: 1 };
+    machine.step(Input::Taken { group: 0, taken: vec![(shard(7), Ok(fence))] }, 503, &mut out);
+    machine.step(Input::Beaten { group: 0, sent: 500, beat: Some(slow) }, 504, &mut out);
+    out.clear();
+    machine.step(Input::Time, machine.next_deadline(), &mut out);
+    let asks = |said: &Output| matches!(said, Output::Beat { known: None, .. });
+    assert!(out.iter().any(asks), "the whole table: {out:?}");
+    let beat = Some(fallen.beat(&member("a", 1), TIMING.ttl, None, 520));
+    machine.step(Input::Beaten { group: 0, sent: 520, beat }, 521, &mut out);
+    assert!(out.iter().any(is_end));
+    assert!(matches!(machine.whose(shard(7), 521), Whose::Theirs(member) if *member.node == *"b"));
+}
