@@ -1,4 +1,4 @@
-//! Where users outlive their actors: the trait, its in-memory kind, one contract for all kinds.
+//! Where users outlive their actors: the trait, its kinds (memory, a file, Redis), one contract for all.
 //!
 //! Nothing outside this crate knows how a record is written. Every write carries the [`Fence`] of the shard's owner; a
 //! write by anyone else fails with [`Error::Fenced`], and since acting follows saving, a deposed owner cannot speak.

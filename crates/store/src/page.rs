@@ -35,7 +35,7 @@ pub struct Listed {
 /// Some users and whether there are more.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
-    /// In the order of shard and identity.
+    /// In the order of shard and identity. Fewer than were asked for, even none, if many had to be looked at: `next` tells the end.
     pub users: Vec<Listed>,
     /// Pass it as `after` to read on; `None` at the end.
     pub next: Option<Impi>,

@@ -44,7 +44,7 @@ fn zero() -> ShardId {
 async fn a_lapsed_lease_frees_its_shards(store: &impl Store) {
     let (one, other) = (member("n1", 1), member("n2", 1));
     assert_eq!(take(store, &one, claim(zero())).await, Err(None), "without a lease nothing is taken");
-    beat(store, &one, 100, None).await;
+    beat(store, &one, 500, None).await;
     let first = take(store, &one, claim(zero())).await.expect("a free shard can be taken");
     assert_eq!(first, Fence { epoch: 1, node: "n1".into(), incarnation: 1 });
     let until = Instant::now() + Duration::from_secs(10);

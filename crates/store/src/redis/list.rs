@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 /// So many users are looked at in one call, and some of a shard more; a list that filters much has short pages instead of long calls.
 const EXAMINED: usize = 20_000;
-/// So many heads are read at once.
-const AT_ONCE: usize = 500;
+/// So many names are looked at in one call, and some of a shard more.
+const NAMED: usize = 200_000;
+/// So many heads are read at once, at least and at most.
+const AT_ONCE: (usize, usize) = (64, 500);
 /// So many shards are asked at once for their users, while few are found.
 const SHARDS_AT_ONCE: usize = 64;
 
@@ -23,17 +25,19 @@ pub(super) async fn page(
 ) -> Result<Page, Error> {
     let first = after.map_or(0, |after| ShardId::of(after.as_str()).number());
     let mut shards = (first..ShardId::COUNT).filter_map(ShardId::new).peekable();
-    let (mut page, mut examined, mut at_once) = (Page::default(), 0, 1);
+    let (mut page, mut examined, mut named, mut at_once) = (Page::default(), 0, 0, 1);
     while shards.peek().is_some() {
         let some: Vec<ShardId> = shards.by_ref().take(at_once).collect();
         at_once = (2 * at_once).min(SHARDS_AT_ONCE);
         for (shard, mut users) in some.iter().copied().zip(users(groups, &some).await?) {
+            named += users.len();
+            let last = users.iter().max().cloned();
             users.retain(|impi| {
                 let is_after = after.is_none_or(|after| shard.number() != first || impi > after);
                 is_after && filter.text.as_ref().is_none_or(|text| impi.as_str().contains(&**text))
             });
             users.sort_unstable();
-            for users in users.chunks(AT_ONCE.min(limit.saturating_add(1))) {
+            for users in users.chunks(limit.saturating_add(1).clamp(AT_ONCE.0, AT_ONCE.1)) {
                 for (impi, head) in users.iter().zip(heads(groups, shard, users).await?) {
                     // One without record was erased since its shard was asked.
                     let Some(head) = head.filter(|head| filter.passes(impi, head.summary.state)) else {
@@ -50,6 +54,10 @@ pub(super) async fn page(
                     page.next = users.last().cloned();
                     return Ok(page);
                 }
+            }
+            if named >= NAMED && last.is_some() {
+                page.next = last;
+                return Ok(page);
             }
         }
     }
