@@ -30,6 +30,11 @@ fn is_missing_function(error: &RedisError) -> bool {
     error.detail().is_some_and(|detail| detail.contains("Function not found"))
 }
 
+/// Whether the server is well but takes no change for now.
+pub(super) fn refuses_changes(error: &RedisError) -> bool {
+    matches!(code(error), "MISCONF" | "OOM" | "NOREPLICAS")
+}
+
 fn code(error: &RedisError) -> &str {
     error.code().unwrap_or("")
 }

@@ -168,6 +168,10 @@ async fn a_refusal_of_redis_is_told_in_words_and_ends_with_its_cause() {
         let why = unavailable(node.save(&fence, "a@a", version + 1).await);
         assert!(why.contains(word), "{name}: {why}");
         assert!(unavailable(node.store.ready().wait().await).contains(word), "{name}: it is not ready");
+        if name != "replicaof" {
+            server.ask(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+            assert_eq!(node.version("a@a").await, Some(version), "{name}: what is there can be read");
+        }
         set(usual).await;
         node.ready().await;
         version += 1;
