@@ -52,7 +52,7 @@ fn calls_outlast_the_restart_of_every_node() {
         town.cluster.start_again(&node);
         town.cluster.balances(Duration::from_secs(20));
     }
-    let report = report(running, Duration::from_secs(90));
+    let report = report(running, Duration::from_secs(150));
     assert_eq!(report["failed"], 0, "{report:#}");
 }
 

@@ -86,7 +86,7 @@ fn the_next_owner_takes_the_answer_that_the_dead_one_waited_for() {
         fault.strike(&mut scene.town.cluster, "n3");
         scene.ue.phone.enters_among(&others);
         assert_eq!(scene.ue.proves_itself().status(), 200, "{fault:?}");
-        let view = scene.town.cluster.user(&name).1;
+        let view = scene.town.comes_to(&name, "served", SOON, |status, _| status == 200);
         assert!(view["reauthentication"].is_null(), "{fault:?}, {deadline}: {view}");
         assert_ne!(view["node"], "n3");
         assert_eq!(view["sessions"].as_array().map(Vec::len), Some(1), "the call stands: {view}");

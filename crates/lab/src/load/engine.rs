@@ -12,6 +12,7 @@ use super::{
     tally::Tally,
     text::{Start, Text},
     timers::Whose,
+    user::Phase,
 };
 use std::net::SocketAddr;
 use tokio::time::Instant;
@@ -67,10 +68,13 @@ impl Engine {
         let Self { ground, .. } = self;
         match procedure {
             Procedure::Register | Procedure::Reregister => {
-                // Whom the network asked for patience is left in peace.
+                // Whoever is at it still is left in peace, unless all are.
                 let all = ground.users.len() as u32;
                 let next = (0..all.min(1024)).map(|ahead| (self.turn + ahead) % all);
-                let user = next.clone().find(|user| !ground.user(*user).patient).unwrap_or(self.turn % all);
+                let user = next
+                    .clone()
+                    .find(|user| ground.user(*user).phase == Phase::Idle)
+                    .unwrap_or(self.turn % all);
                 self.turn = (user + 1) % ground.users.len() as u32;
                 self.registrations.begin(ground, user, intended, procedure == Procedure::Reregister);
             }
