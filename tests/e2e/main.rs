@@ -10,6 +10,7 @@ mod cluster_seed;
 mod commands;
 mod compose;
 mod crossing;
+mod failover_times;
 mod hostile;
 mod lasting;
 mod obstacles;
