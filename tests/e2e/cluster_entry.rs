@@ -149,7 +149,6 @@ pub(crate) fn proxies(cluster: &e2e::Cluster) -> String {
 }
 
 #[test]
-#[ignore = "copies of a request by way of two nodes are not recognised yet"]
 fn a_mix_of_everything_over_all_nodes_fails_nowhere() {
     let Some(town) = town(3) else { return };
     let proxy = proxies(&town.cluster);

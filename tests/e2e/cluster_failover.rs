@@ -4,7 +4,7 @@
 use crate::town::{
     Fault, Resident, SLACK, SOON, TAKEOVER, Town, hangs_up, is_released, rings, talk, town, town_with,
 };
-use e2e::phone::{Sent, Text};
+use e2e::phone::{Dialog, Sent, Text};
 use e2e::{Answer, Phone, eventually};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -47,6 +47,20 @@ fn endures(phone: &mut Phone, within: Duration, lines: &str) -> (Text, Duration)
         phone.exchange_within(&sent, within).unwrap_or_else(|| panic!("no answer within {within:?}"))
     });
     (answer, begun.elapsed())
+}
+
+/// The last NOTIFY comes; the next owner may repeat one first that was in doubt.
+fn hears_of_the_end(pcscf: &mut Phone, dialog: &Dialog, fault: Fault) {
+    let ends = |notify: &Text| notify.header("Subscription-State").starts_with("terminated");
+    let end = Instant::now() + fault.patience();
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let notify = pcscf.notified(dialog, left, 200);
+        let notify = notify.unwrap_or_else(|| panic!("{fault:?}: the P-CSCF does not hear of the end"));
+        if ends(&notify) {
+            return;
+        }
+    }
 }
 
 #[test]
@@ -101,7 +115,6 @@ fn while_the_hss_is_asked() {
 }
 
 #[test]
-#[ignore = "the caller is not told yet when to try again"]
 fn while_nothing_happens() {
     each(|town, fault| {
         let mut callee = town.resident(0);
@@ -109,7 +122,9 @@ fn while_nothing_happens() {
         let mut caller = town.neighbour(0);
         let struck = fault.strike(&mut town.cluster, STRUCK);
         let (name, route) = (callee.name(), caller.route.clone());
-        let (answer, _) = caller.phone.insist(fault.patience(), |phone| {
+        // A caller waits as long as it is asked to.
+        let within = fault.patience() + SOON;
+        let (answer, _) = caller.phone.insist(within, |phone| {
             let sent = phone.invite(&name, &route);
             let came = eventually(fault.patience(), || {
                 if let Some(invite) =
@@ -129,7 +144,7 @@ fn while_nothing_happens() {
             }
         });
         assert_eq!(answer.status(), 200, "{fault:?}: {}", answer.all);
-        assert!(struck.elapsed() < fault.patience(), "{fault:?}: {:?}", struck.elapsed());
+        assert!(struck.elapsed() < within, "{fault:?}: {:?}", struck.elapsed());
         // Who was never asked for in between is as reachable.
         assert_eq!(silent.reregisters().status(), 200);
         town.cluster.settles(fault.patience());
@@ -149,8 +164,7 @@ fn when_a_registration_is_about_to_expire() {
         let (mut pcscf, dialog) = resident.watched_by(pcscf, "reg");
         std::thread::sleep(Duration::from_millis(2_500).saturating_sub(begun.elapsed()));
         fault.strike(&mut town.cluster, STRUCK);
-        let last = pcscf.notified(&dialog, fault.patience(), 200).expect("the P-CSCF hears of the end");
-        assert!(last.header("Subscription-State").starts_with("terminated"), "{fault:?}: {}", last.all);
+        hears_of_the_end(&mut pcscf, &dialog, fault);
         assert!(begun.elapsed() >= Duration::from_millis(2_900), "{fault:?}: too early");
         town.forgets(&resident.name(), SOON);
         assert_eq!(resident.phone.register_unprotected().status(), 401, "and it begins anew");
@@ -300,8 +314,7 @@ fn a_termination_by_the_hss_that_the_node_did_not_answer() {
             asking.join().unwrap()
         });
         assert_eq!((status, &body["result_code"]), (200, &json!(2001)), "{fault:?}: {body}");
-        let last = pcscf.notified(&dialog, fault.patience(), 200).expect("the P-CSCF hears of the end");
-        assert!(last.header("Subscription-State").starts_with("terminated"), "{}", last.all);
+        hears_of_the_end(&mut pcscf, &dialog, fault);
         town.forgets(&name, SOON);
         if fault == Fault::Kill {
             town.cluster.kill(STRUCK);

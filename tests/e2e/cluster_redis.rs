@@ -101,7 +101,6 @@ fn a_node_that_is_cut_off_from_redis_is_replaced_and_speaks_no_more() {
 }
 
 #[test]
-#[ignore = "what is given to a node behind a silent link is not answered yet"]
 fn nodes_that_are_cut_off_from_each_other_but_not_from_redis() {
     let Some(town) = town_with(3, |settings| settings.wires = true) else { return };
     let mut resident = town.resident_of("n2", 0);
