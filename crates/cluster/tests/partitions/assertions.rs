@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// A deadline is acted on so long after it was due, or after the last failure.
-const TAKEOVER: u64 = 7_000;
+const TAKEOVER: u64 = 5_000;
 
 /// What the world outside was told.
 pub(crate) struct Ledger {

@@ -34,6 +34,11 @@ fn a_node_that_serves_after_its_lease_is_noticed() {
 }
 
 #[test]
+fn clocks_that_lose_more_time_than_the_margin_are_noticed() {
+    assert!(caught(Mutation::SlowClocks, wait1).contains("another's than of him who tells of it"));
+}
+
+#[test]
 fn a_store_that_lets_anybody_take_at_once_after_a_failure_is_noticed() {
     assert!(caught(Mutation::NoGrace, asynchronous).contains("another's than of him who tells of it"));
 }

@@ -83,14 +83,33 @@ pub(crate) enum Call {
     Deadlines { shard: ShardId },
 }
 
+/// A clock that began at another time than all others, and does not go quite like them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) began: u64,
+    /// Per mille of the true time.
+    pub(crate) rate: u64,
+}
+
+impl Clock {
+    fn at(self, now: u64) -> u64 {
+        self.began + now * self.rate / 1_000
+    }
+
+    /// The first true time at which it shows `time`.
+    fn when(self, time: u64) -> u64 {
+        if time == u64::MAX { time } else { (time.saturating_sub(self.began) * 1_000).div_ceil(self.rate) }
+    }
+}
+
 pub(crate) struct Process {
     pub(crate) node: usize,
     pub(crate) is_alive: bool,
     pub(crate) paused_until: u64,
     pub(crate) is_draining: bool,
     pub(crate) is_drained: bool,
-    /// Its clock began at another time than all others.
-    began: u64,
+    /// Its clock.
+    clock: Clock,
     pub(crate) machine: Ownership,
     pub(crate) armed: u64,
     pub(crate) calls: BTreeMap<u64, Call>,
@@ -101,7 +120,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(node: usize, incarnation: u64, group_of: Vec<u16>, began: u64, now: u64) -> Self {
+    pub(crate) fn new(node: usize, incarnation: u64, group_of: Vec<u16>, clock: Clock, now: u64) -> Self {
         let member = Member {
             node: format!("n{node}").into(),
             incarnation,
@@ -116,8 +135,8 @@ impl Process {
             paused_until: 0,
             is_draining: false,
             is_drained: false,
-            began,
-            machine: Ownership::new(member, group_of, TIMING, now + began),
+            clock,
+            machine: Ownership::new(member, group_of, TIMING, clock.at(now)),
             armed: 0,
             calls: BTreeMap::new(),
             holds: BTreeMap::new(),
@@ -127,12 +146,12 @@ impl Process {
     }
 
     pub(crate) fn clock(&self, now: u64) -> u64 {
-        now + self.began
+        self.clock.at(now)
     }
 
     /// By the time of the world.
     pub(crate) fn next_deadline(&self) -> u64 {
-        self.machine.next_deadline().saturating_sub(self.began)
+        self.clock.when(self.machine.next_deadline())
     }
 
     pub(crate) fn step(&mut self, input: Input, now: u64) -> Vec<Output> {

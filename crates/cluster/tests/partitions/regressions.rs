@@ -26,21 +26,6 @@ fn who_took_shards_on_the_wrong_side_of_a_split_does_not_keep_them() {
     });
 }
 
-/// It takes shards at the old primary, and again at the new one, with the same epoch as before: a late save passes.
-#[test]
-fn no_token_is_handed_out_again_after_a_store_fell_back() {
-    let acts = [
-        split(5_000, 1_800, 0b001, 5_459),
-        (6_100, Act::Kill { node: 0, heard: true }),
-        (6_200, Act::Start { node: 0 }),
-        (10_440, Act::Pause { node: 0, time: 30 }),
-        (10_470, Act::Start { node: 0 }),
-    ];
-    play(Durability::Async, &acts, |scenario| {
-        (scenario.nodes, scenario.late, scenario.pace) = (1, 60, 30);
-    });
-}
-
 /// A deadline was acted on at the old primary so long ago that nobody remembers; at the new one it was not.
 #[test]
 fn deadlines_are_read_anew_when_the_store_fell_back() {

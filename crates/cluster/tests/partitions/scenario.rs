@@ -42,6 +42,8 @@ pub(crate) enum Mutation {
     EpochAlone,
     /// A node goes on after its lease.
     ServesAfterLease,
+    /// Some clocks lose more time than leases have margin.
+    SlowClocks,
     /// The store lets anybody take what was lost, at once.
     NoGrace,
     /// A store that waits for its replica does not.

@@ -129,12 +129,20 @@ pub(crate) struct Group {
     pub(crate) primary: State,
     replica: Option<State>,
     lagging: VecDeque<Lagging>,
+    /// Which process of a server the primary is: connections lead to one, and end with it.
+    server: u64,
     /// The old primary, which the nodes of a mask still take for the real one.
-    split: Option<(State, u64)>,
+    split: Option<Split>,
     pub(crate) up: bool,
     pub(crate) frozen_until: u64,
     pub(crate) slow: u64,
     runs: u64,
+}
+
+struct Split {
+    state: State,
+    mask: u64,
+    server: u64,
 }
 
 /// What came of a command.
@@ -151,6 +159,7 @@ impl Group {
             primary: State::default(),
             replica: Some(State::default()),
             lagging: VecDeque::new(),
+            server: 0,
             split: None,
             up: true,
             frozen_until: 0,
@@ -159,14 +168,16 @@ impl Group {
         }
     }
 
-    fn is_split(&self, node: usize) -> bool {
-        self.split.as_ref().is_some_and(|(_, mask)| mask >> node & 1 == 1)
+    /// To which server a connection of a node leads.
+    pub(crate) fn server(&self, node: usize) -> u64 {
+        let split = self.split.as_ref().filter(|split| split.mask >> node & 1 == 1);
+        split.map_or(self.server, |split| split.server)
     }
 
-    /// A command of a node arrives; `lag` is how long the replica takes.
+    /// A command arrives that was sent to a server; `lag` is how long the replica takes.
     pub(crate) fn hear(
         &mut self,
-        node: usize,
+        server: u64,
         op: Op,
         ticket: Ticket,
         now: u64,
@@ -174,10 +185,8 @@ impl Group {
         rules: &Rules,
     ) -> Heard {
         let waits = matches!(op, Op::Save { .. }) && rules.durability == Durability::Wait1;
-        if self.is_split(node)
-            && let Some((state, _)) = &mut self.split
-        {
-            let answer = state.apply(&op, now, rules);
+        if let Some(split) = self.split.as_mut().filter(|split| split.server == server) {
+            let answer = split.state.apply(&op, now, rules);
             let waits = waits && rules.mutation != Some(Mutation::AcknowledgesEarly);
             return if waits && matches!(answer, Answer::Done) {
                 Heard::Nothing
@@ -185,7 +194,7 @@ impl Group {
                 Heard::Answer(answer)
             };
         }
-        if !self.up {
+        if !self.up || self.server != server {
             return Heard::Nothing;
         }
         let answer = self.primary.apply(&op, now, rules);
@@ -221,9 +230,11 @@ impl Group {
         self.up = false;
         self.replicate(now, rules);
         self.lagging.clear();
+        let before = self.server;
+        self.server += 1;
         if let Some(replica) = self.replica.take() {
             let old = std::mem::replace(&mut self.primary, replica);
-            self.split = split.map(|mask| (old, mask));
+            self.split = split.map(|mask| Split { state: old, mask, server: before });
         }
     }
 
@@ -233,6 +244,7 @@ impl Group {
 
     pub(crate) fn stop(&mut self, is_emptied: bool) {
         self.up = false;
+        self.server += 1;
         if is_emptied {
             self.primary = State::default();
             self.replica = None;

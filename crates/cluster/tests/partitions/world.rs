@@ -1,8 +1,8 @@
 //! Virtual time, the wires, the clients, and what fails when.
 
 use crate::assertions::{self, Ledger};
-use crate::process::{Call, Kind, Process, Request};
-use crate::scenario::{Act, Dice, Scenario};
+use crate::process::{Call, Clock, Kind, Process, Request};
+use crate::scenario::{Act, Dice, Mutation, Scenario};
 use crate::store::{Answer, Group, Heard, Op, Rules, Ticket};
 use crate::{process, shell};
 use cluster::{Fence, Input, ShardId};
@@ -22,6 +22,7 @@ pub(crate) enum Event {
     Command {
         ticket: Ticket,
         group: usize,
+        server: u64,
         op: Op,
     },
     Reply {
@@ -261,7 +262,7 @@ impl World {
                 }
             }
             Event::Exit { process, latest } => self.exit(process, latest),
-            Event::Command { ticket, group, op } => self.command(ticket, group, op),
+            Event::Command { ticket, group, server, op } => self.command(ticket, group, server, op),
             Event::Reply { ticket, answer } => shell::answered(self, ticket, Some(answer)),
             Event::Timeout(ticket) => shell::answered(self, ticket, None),
             Event::Replicate(group) => {
@@ -350,25 +351,25 @@ impl World {
         let node = self.processes[process].node;
         let cut = self.store_cuts.get(&(node, group)).copied().unwrap_or(0);
         if cut <= self.now || self.dice.chance(20) {
-            self.at(self.now.max(cut) + delay, Event::Command { ticket, group, op });
+            let server = self.groups[group].server(node);
+            self.at(self.now.max(cut) + delay, Event::Command { ticket, group, server, op });
         }
         self.after(limit, Event::Timeout(ticket));
         ticket.call
     }
 
-    fn command(&mut self, ticket: Ticket, group: usize, op: Op) {
+    fn command(&mut self, ticket: Ticket, group: usize, server: u64, op: Op) {
         let frozen = self.groups[group].frozen_until;
         if frozen > self.now {
-            self.at(frozen, Event::Command { ticket, group, op });
+            self.at(frozen, Event::Command { ticket, group, server, op });
             return;
         }
-        let node = self.processes[ticket.process].node;
         let lag = self.dice.between(1, self.scenario.replication);
         let taken = match &op {
             Op::Take { claims, .. } => claims.iter().map(|claim| claim.shard).collect(),
             _ => Vec::new(),
         };
-        match self.groups[group].hear(node, op, ticket, self.now, lag, &self.rules) {
+        match self.groups[group].hear(server, op, ticket, self.now, lag, &self.rules) {
             Heard::Nothing => {
                 if self.dice.chance(50) {
                     self.after(1, Event::Timeout(ticket));
@@ -425,10 +426,12 @@ impl World {
     fn start(&mut self, node: usize) {
         let group_of =
             (0..self.rules.shards).map(|shard| (usize::from(shard) % self.groups.len()) as u16).collect();
-        let began = self.dice.between(0, 1_000_000);
+        let slow = self.rules.mutation == Some(Mutation::SlowClocks) && self.dice.chance(50);
+        let rate = if slow { 600 } else { self.dice.between(990, 1_010) };
+        let clock = Clock { began: self.dice.between(0, 1_000_000), rate };
         self.current[node] = self.processes.len();
         let incarnation = self.processes.len() as u64 + 1;
-        let mut process = Process::new(node, incarnation, group_of, began, self.now);
+        let mut process = Process::new(node, incarnation, group_of, clock, self.now);
         process.armed = u64::MAX;
         self.processes.push(process);
         self.ledger.troubled(self.now);
