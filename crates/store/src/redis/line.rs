@@ -57,11 +57,11 @@ impl Line {
             State::Up { .. } | State::Down { why: Error::Settings(_), .. } => true,
             State::Down { .. } => false,
         });
-        let settled = tokio::time::timeout(within, known).await.is_ok();
+        // Either way the state tells what is so.
+        let _ = tokio::time::timeout(within, known).await;
         match &*self.state.borrow() {
-            State::Down { why, .. } => Err(why.clone()),
-            State::Up { .. } if settled => Ok(()),
             State::Up { .. } => Ok(()),
+            State::Down { why, .. } => Err(why.clone()),
         }
     }
 

@@ -99,8 +99,10 @@ async fn what_others_wrote_meanwhile_is_not_undone() {
     );
     let first = node.own("a@a").await;
     node.save(&first, "a@a", 1).await.unwrap();
-    node.store.leases().release(0, &[(ShardId::of("a@a"), first)]).wait().await.unwrap();
-    let second = other.own("a@a").await;
+    // The other believes that this process has ended.
+    other.beat().await.unwrap();
+    let claim = store::Claim { gone: Some(first), ..store::Claim::new(ShardId::of("a@a")) };
+    let second = other.store.leases().take(0, &other.me, &[claim]).wait().await.unwrap().remove(0).unwrap();
     erase(&other, &second, "a@a").await;
     other.store.leases().release(0, &[(ShardId::of("a@a"), second)]).wait().await.unwrap();
     let third = node.take("a@a", None).await.unwrap();
@@ -209,4 +211,31 @@ async fn entries_of_users_of_other_groups_are_restored_as_well() {
     assert!(holders().await.is_empty());
     leases.restore(1, &[]).wait().await.unwrap();
     assert_eq!(holders().await.len(), 1);
+}
+
+/// Nobody else can have written meanwhile; if somebody did all the same, what is later stays.
+#[tokio::test]
+async fn an_erasure_that_is_sent_again_leaves_later_versions() {
+    let Some(server) = Server::start(&[]) else { return };
+    let node = Node::open("n1", server.url(), Durability::Async).await;
+    let fence = node.own("a@a").await;
+    node.save(&fence, "a@a", 7).await.unwrap();
+    let shard = ShardId::of("a@a");
+    let keys = ["own", "r:a@a", "due"].map(|name| format!("{{{shard}}}:{name}"));
+    let head: String = server.ask_for(&["GETRANGE", &keys[1], "33", "48"]).await;
+    let library: String = {
+        let listed: redis::Value = server.ask(&["FUNCTION", "LIST"]).await;
+        let text = format!("{listed:?}");
+        let at = text.find("rollcall_v").unwrap();
+        text[at..].chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+    };
+    let (function, token) = (format!("{library}_erase"), fence.to_string());
+    let erase = async |bound: &str| {
+        let words = ["FCALL", &function, "3", &keys[0], &keys[1], &keys[2], &token, "a@a", bound, &head];
+        server.ask(&words).await
+    };
+    assert_eq!(erase("0000000000000006").await, redis::Value::Int(2));
+    assert_eq!(node.version("a@a").await, Some(7));
+    assert!(matches!(erase("0000000000000007").await, redis::Value::Array(_)));
+    assert_eq!(node.version("a@a").await, None);
 }
