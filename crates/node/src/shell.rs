@@ -164,6 +164,15 @@ impl Shell {
             self.telemetry.actors.set(count(self.shards.residents()));
             self.telemetry.connections.set(count(self.transport.connections()));
             self.telemetry.peers.set(count(self.cx.open()));
+            let (mut linked, mut queued) = (0, 0);
+            for (slot, counters) in self.links.counters() {
+                linked += usize::from(self.links.is_up(slot));
+                queued += counters.queued;
+            }
+            self.telemetry.links.set(count(linked));
+            self.telemetry.words_queued.set(count(queued));
+            self.telemetry.shards.set(count(self.own_shards()));
+            self.telemetry.lent_now.set(count(self.loans.lent()));
             self.telemetry.dead_hops.set(count(self.hops.dead.count(self.clock.tick())));
             if seconds.is_multiple_of(every) {
                 self.retire_silent().await;

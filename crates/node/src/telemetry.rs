@@ -98,6 +98,10 @@ telemetry! {
         transactions = "sip_transactions", "SIP transactions of both sides";
         waiting = "sip_unanswered", "SIP requests that wait for their answer";
         connections = "connections", "TCP connections";
+        links = "links", "Other nodes that are linked";
+        words_queued = "words_queued", "Words that other nodes have not acknowledged yet";
+        shards = "shards", "Shards that this node owns";
+        lent_now = "users_on_loan", "Users here whose shard is another node's by now";
         dead_hops = "dead_hops", "Next hops that failed lately and are tried last";
         peers = "cx_peers_open", "Diameter peers in use";
     }

@@ -162,6 +162,74 @@ fn a_request_that_comes_by_two_nodes_is_answered_alike() {
     assert!(answers.iter().all(|answer| nonce(answer) == nonce(&answers[0])), "{answers:?}");
 }
 
+/// The next message that is not a response to REGISTER; 100 is passed over.
+fn hear(phone: &Phone) -> String {
+    let mut buffer = [0; 65536];
+    loop {
+        let length = phone.socket.recv(&mut buffer).expect("somebody speaks");
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if !text.starts_with("SIP/2.0 100") {
+            return text;
+        }
+    }
+}
+
+/// A response to a request as it was received.
+fn reply(request: &str, status: &str, lines: &str) -> String {
+    let copied = request.lines().filter(|line| {
+        ["via:", "from:", "call-id:", "cseq:", "record-route:"]
+            .iter()
+            .any(|name| line.to_ascii_lowercase().starts_with(name))
+    });
+    let to = request.lines().find(|line| line.starts_with("To:")).unwrap();
+    let copied: String = copied.map(|line| format!("{line}\r\n")).collect();
+    format!("SIP/2.0 {status}\r\n{copied}{to};tag=callee\r\n{lines}Content-Length: 0\r\n\r\n")
+}
+
+#[test]
+fn a_call_that_rings_while_its_users_change_hands_is_answered() {
+    let (_, cluster) = cluster(2);
+    let [mut alice, mut bob] = ["alice", "bob"].map(|name| {
+        let mut phone = phone(&cluster.nodes[0], name);
+        register_anywhere(&mut phone, &cluster, 0);
+        phone
+    });
+    let port = alice.socket.local_addr().unwrap().port();
+    let invite = format!(
+        "INVITE sip:bob@{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKring;rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:alice@{DOMAIN}>;tag=caller\r\nTo: <sip:bob@{DOMAIN}>\r\nCall-ID: ring\r\n\
+         CSeq: 1 INVITE\r\nContact: <sip:alice@127.0.0.1:{port}>\r\nContent-Length: 0\r\n\r\n"
+    );
+    alice.send(&invite);
+    let rung = hear(&bob);
+    assert!(rung.starts_with("INVITE "), "{rung}");
+    let contact = format!("Contact: <sip:bob@127.0.0.1:{}>\r\n", bob.socket.local_addr().unwrap().port());
+    bob.send(&reply(&rung, "180 Ringing", &contact));
+    assert!(hear(&alice).starts_with("SIP/2.0 180"));
+    let owner = cluster.nodes[0].user("bob")["node"].as_str().unwrap().to_owned();
+    let at = owner.trim_start_matches('n').parse::<usize>().unwrap() - 1;
+    assert_eq!(cluster.nodes[at].post(&format!("/v1/nodes/{owner}/drain"), "").0, 202);
+    let other = &cluster.nodes[1 - at];
+    let moved = eventually(SOON, || {
+        let view = view(other);
+        let owners = view["shards"].as_array()?;
+        owners.iter().all(|shard| shard["owner"] != *owner).then_some(())
+    });
+    assert!(moved.is_some(), "{}", view(other)["nodes"]);
+    assert!(cluster.nodes[at].metric("rollcall_users_lent_total") >= 1);
+    assert_eq!(other.user("bob")["sessions"].as_array().map(Vec::len), Some(1), "{}", other.user("bob"));
+    bob.send(&reply(&rung, "200 OK", &contact));
+    let answer = hear(&alice);
+    assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+    let home = eventually(SOON, || {
+        let user = other.user("bob");
+        (user["node"] != *owner && user["sessions"][0]["state"] == "confirmed").then_some(())
+    });
+    assert!(home.is_some(), "{}", other.user("bob"));
+    bob.to = other.sip;
+    bob.register_fully();
+}
+
 #[test]
 fn a_node_that_stops_hands_its_users_over_and_one_that_comes_takes_its_share() {
     let (store, mut cluster) = cluster(2);

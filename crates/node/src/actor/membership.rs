@@ -92,6 +92,11 @@ impl Shell {
         }
     }
 
+    /// How many shards are here.
+    pub(crate) fn own_shards(&self) -> usize {
+        ShardId::all().filter(|shard| !matches!(self.place(*shard), Place::At(_) | Place::Nowhere)).count()
+    }
+
     /// Writes as the owner of a shard.
     pub(crate) fn as_owner(
         &self,
