@@ -325,6 +325,28 @@ async fn registers_over_udp_and_tcp_and_ends() {
 }
 
 #[tokio::test]
+async fn the_next_proxy_is_asked_when_one_does_not_answer() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let (living, script) = scscf(Script::default()).await;
+        // It takes datagrams and says nothing; to streams it refuses itself.
+        let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let timers = lab::ue::Timers::fast();
+        let proxy = silent.local_addr().unwrap();
+        let config = Config { others: vec![living], transport, timers, ..alice(proxy) };
+        let (ue, _happenings) = Ue::start(config).await.unwrap();
+        ue.register().await.unwrap();
+        ue.register().await.unwrap();
+        assert!(script.lock().await.registers.len() >= 3, "and it stays the one");
+        let mut buffer = [0; 4096];
+        let mut asked = 0;
+        while silent.try_recv(&mut buffer).is_ok() {
+            asked += 1;
+        }
+        assert!(transport == Transport::Tcp || (1..8).contains(&asked), "{asked}");
+    }
+}
+
+#[tokio::test]
 async fn a_usim_out_of_step_resynchronises() {
     let (proxy, script) = scscf(Script::default()).await;
     let config = Config { sqn: 9_999, ..alice(proxy) };

@@ -17,6 +17,8 @@ pub struct Config {
     pub impu: Option<String>,
     /// Where SIP is sent.
     pub proxy: SocketAddr,
+    /// Where it is sent when that does not answer, one after another and round again.
+    pub others: Vec<SocketAddr>,
     /// Over what.
     pub transport: Transport,
     /// What the USIM holds.
@@ -61,6 +63,7 @@ impl Config {
             impi: impi.to_owned(),
             impu: None,
             proxy,
+            others: Vec::new(),
             transport: Transport::Udp,
             credentials: Credentials::default(),
             sqn: 0,

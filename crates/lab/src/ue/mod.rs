@@ -40,7 +40,10 @@ use message::{Draft, Incoming};
 use registration::{Registration, Standing};
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 use subscription::Dialog;
 use tokio::{
@@ -63,8 +66,13 @@ struct Inner {
     reauthenticate_at: Mutex<Option<Instant>>,
     /// It ends its registration: nothing is refreshed or answered to any more.
     leaving: AtomicBool,
+    /// Which of several proxies it talks to.
+    proxy: AtomicUsize,
     changed: Notify,
 }
+
+/// Of several proxies one is silent for long after so many T1.
+const SILENT: u32 = 8;
 
 /// A UE. Clones are the same UE.
 #[derive(Clone)]
@@ -129,6 +137,7 @@ impl Ue {
             answering: Mutex::default(),
             reauthenticate_at: Mutex::default(),
             leaving: AtomicBool::new(false),
+            proxy: AtomicUsize::new(0),
             changed: Notify::new(),
         });
         let answering = Arc::clone(&inner);
@@ -200,7 +209,10 @@ impl Inner {
     }
 
     fn target(&self) -> Target {
-        Target::To(self.config.transport.kind(), self.config.proxy)
+        let config = &self.config;
+        let at = self.proxy.load(Ordering::Relaxed) % (config.others.len() + 1);
+        let proxy = at.checked_sub(1).and_then(|other| config.others.get(other)).unwrap_or(&config.proxy);
+        Target::To(config.transport.kind(), *proxy)
     }
 
     /// Sends a request under that branch; what comes of it is told.
@@ -221,10 +233,25 @@ impl Inner {
         octets
     }
 
+    /// The answer to a request. Of several proxies the next is asked when one is silent for long, and stays the one.
     async fn exchange(&self, draft: Draft) -> Result<Incoming, Error> {
+        let patience = self.config.timers.t1 * SILENT;
+        for _ in &self.config.others {
+            let outcome = tokio::time::timeout(patience, self.exchange_here(&draft)).await;
+            match outcome {
+                Err(_) | Ok(Err(Error::NoAnswer | Error::Unreachable(_))) => {
+                    self.proxy.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(answer) => return answer,
+            }
+        }
+        self.exchange_here(&draft).await
+    }
+
+    async fn exchange_here(&self, draft: &Draft) -> Result<Incoming, Error> {
         let (answer, answered) = oneshot::channel();
         let mut answer = Some(answer);
-        self.launch(&wire::branch(), &draft, move |heard| {
+        self.launch(&wire::branch(), draft, move |heard| {
             let outcome = match heard {
                 Heard::Provisional(_) => return,
                 Heard::Final(text) => {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 pub struct RegisterArgs {
     /// Private user identity.
     pub impi: String,
-    /// `HOST:PORT`.
+    /// `HOST:PORT`, or several with commas between, the next of which is asked when one does not answer.
     pub proxy: String,
     /// Public user identity; `sip:IMPI` unless given.
     pub impu: Option<String>,
@@ -56,9 +56,13 @@ impl RegisterArgs {
         if self.impi.rsplit_once('@').is_none_or(|(name, realm)| name.is_empty() || realm.is_empty()) {
             return Err(Error::Missed("the private user identity has the form NAME@DOMAIN"));
         }
-        let unresolved = || Error::Proxy(self.proxy.clone());
-        let mut found = tokio::net::lookup_host(&self.proxy).await.map_err(|_| unresolved())?;
-        let proxy = found.next().ok_or_else(unresolved)?;
+        let mut proxies = Vec::new();
+        for proxy in self.proxy.split(',') {
+            let unresolved = || Error::Proxy(proxy.to_owned());
+            let mut found = tokio::net::lookup_host(proxy).await.map_err(|_| unresolved())?;
+            proxies.push(found.next().ok_or_else(unresolved)?);
+        }
+        let proxy = proxies.remove(0);
         Ok(Config {
             impu: self.impu.clone(),
             transport: self.transport,
@@ -68,6 +72,7 @@ impl RegisterArgs {
             on_reauth: self.on_reauth,
             listen: self.listen,
             record_route: self.record_route,
+            others: proxies,
             ..Config::new(&self.impi, proxy)
         })
     }

@@ -225,7 +225,7 @@ pub(crate) struct UeWho {
     /// Private user identity, as NAME@DOMAIN
     #[arg(long, value_parser = impi)]
     pub(crate) impi: String,
-    /// Where SIP is sent
+    /// Where SIP is sent; of several with commas between, the next when one does not answer
     #[arg(long, env = "ROLLCALL_PROXY", value_name = "HOST:PORT", default_value = "127.0.0.1:5060")]
     pub(crate) proxy: String,
     /// udp or tcp
