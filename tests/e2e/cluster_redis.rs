@@ -131,13 +131,13 @@ fn a_replica_takes_over_with_what_was_promised() {
     if !have("redis-server") || !have("redis-sentinel") {
         return;
     }
-    let mut primary = Redis::start();
-    let replica = primary.replica();
-    let sentinels = Sentinels::watch(&primary, 1, Duration::from_millis(800));
-    for durability in ["async"] {
+    for durability in ["async", "wait1"] {
+        let mut primary = Redis::start();
+        // One that is promoted, and one more that can be waited for then.
+        let replicas = [primary.replica(), primary.replica()];
+        let sentinels = Sentinels::watch(&primary, replicas.len(), Duration::from_millis(800));
         let keys = vec![("store", format!("durability = \"{durability}\""))];
-        let settings = Settings { keys, ..Settings::around(&sentinels.url()) };
-        let cluster = Cluster::start(settings);
+        let cluster = Cluster::start(Settings { keys, ..Settings::around(&sentinels.url()) });
         let mut residents: Vec<Resident> = ["n1", "n2", "n3"]
             .iter()
             .flat_map(|node| cluster.users_of(node).into_iter().take(3))
@@ -145,15 +145,46 @@ fn a_replica_takes_over_with_what_was_promised() {
             .collect();
         primary.kill();
         let moved = eventually(Duration::from_secs(20), || {
-            (sentinels.primary() == Some(replica.address)).then_some(())
+            let now = sentinels.primary()?;
+            replicas.iter().any(|replica| replica.address == now).then_some(())
         });
         assert!(moved.is_some(), "the Sentinels do not agree");
         cluster.settles(Duration::from_secs(20));
         for resident in &mut residents {
             let name = resident.name();
-            assert_eq!(cluster.user(&name).1["state"], "registered", "{name}");
-            assert_eq!(resident.reregisters().status(), 200, "{name}");
+            assert_eq!(cluster.user(&name).1["state"], "registered", "{durability}: {name}");
+            assert_eq!(resident.reregisters().status(), 200, "{durability}: {name}");
         }
+    }
+}
+
+#[test]
+fn of_two_redis_one_goes_and_takes_only_its_users_along() {
+    if !have("redis-server") {
+        return;
+    }
+    let (one, mut two) = (Redis::start(), Redis::start());
+    let store = vec![one.url(), two.url()];
+    let cluster = Cluster::start(Settings { store, ..Settings::around(&one.url()) });
+    let names: Vec<String> = (1..=24).map(|number| format!("user{number:06}")).collect();
+    let mut residents: Vec<Resident> =
+        names.iter().map(|name| Resident::at(Phone::among(name, &cluster.entries()))).collect();
+    two.kill();
+    std::thread::sleep(Duration::from_secs(3));
+    let answers: Vec<u16> = residents
+        .iter_mut()
+        .map(|resident| {
+            let former = resident.former.clone();
+            resident.phone.register_protected(&former, 3600).status()
+        })
+        .collect();
+    let (good, put_off) = (answers.iter().filter(|status| **status == 200).count(), answers.len());
+    assert!(answers.iter().all(|status| matches!(status, 200 | 503)), "{answers:?}");
+    assert!(good >= 4 && good <= put_off - 4, "each Redis has its users: {answers:?}");
+    two.start_again();
+    cluster.settles(Duration::from_secs(20));
+    for resident in &mut residents {
+        assert_eq!(resident.reregisters().status(), 200, "{}", resident.name());
     }
 }
 

@@ -73,6 +73,33 @@ fn a_node_joins_and_another_leaves_under_load() {
 }
 
 #[test]
+fn a_node_killed_under_load_costs_a_moment_and_no_request() {
+    let Some(mut town) = town(3) else { return };
+    let file = std::env::temp_dir().join(format!("rollcall-gaps-{}.jsonl", std::process::id()));
+    let timeline = file.to_string_lossy().into_owned();
+    let scenario = ["reregister", "--users", "90", "--rate", "50", "--timeline", &timeline];
+    let running = begin(&town, &scenario, 9);
+    is_under_way(&town);
+    std::thread::sleep(Duration::from_secs(2));
+    town.cluster.kill("n2");
+    let report = report(running, Duration::from_secs(60));
+    let lines = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(report["failed"], 0, "{report:#}\n{lines}");
+    // Two of three users never wait; in no whole second is nobody answered.
+    let slots: Vec<(f64, u64)> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|slot| (slot["t_s"].as_f64().unwrap(), slot["succeeded"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(Some(slots.iter().map(|(_, count)| count).sum()), report["succeeded"].as_u64());
+    let answered: Vec<f64> =
+        slots.iter().filter(|(at, count)| *count > 0 && *at < 9.0).map(|(at, _)| *at).collect();
+    let gap = answered.windows(2).map(|two| two[1] - two[0]).fold(0.0, f64::max);
+    assert!(gap < 2.0, "nobody was answered for {gap:.1} s:\n{lines}");
+}
+
+#[test]
 fn an_operator_drains_a_node_with_its_calls() {
     let Some(mut town) = town(3) else { return };
     let (mut caller, mut callee) = (town.resident_of("n2", 0), town.resident_of("n2", 1));
