@@ -59,6 +59,15 @@ impl Group {
                 }
                 Hold::Mine(_) | Hold::Leaving(_) | Hold::Releasing(_) => continue,
             }
+            if let Some(owner) = slot.owner.clone().filter(|owner| node.me.holds(owner))
+                && owner.epoch <= slot.begun
+            {
+                // Given back or lost before, and the store does not know it any more. Whoever had it since may not have heard.
+                if !self.is_taking {
+                    self.slots[place].hold = Hold::Releasing(owner);
+                }
+                continue;
+            }
             let takeable = self.takeable(slot, node);
             let slot = &mut self.slots[place];
             let Some(gone) = takeable else {

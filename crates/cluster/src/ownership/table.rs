@@ -11,6 +11,8 @@ pub(super) struct Slot {
     pub(super) owner: Option<Fence>,
     /// The highest epoch that was ever heard of.
     pub(super) highest: u64,
+    /// The highest epoch under which its users were here. What ended does not begin again under the same token.
+    pub(super) begun: u64,
     pub(super) hold: Hold,
     /// What a beat that was sent before this says of us is older than what we know.
     pub(super) since: u64,
@@ -77,9 +79,14 @@ impl Slot {
             }
             Hold::Not | Hold::Mine(_) | Hold::Lost(_) | Hold::Leaving(_) | Hold::Releasing(_) => {
                 self.end(shard, out);
+                if fence.epoch <= self.begun {
+                    self.hold = Hold::Releasing(fence);
+                    return;
+                }
                 out.push(Output::Begin { shard, fence: fence.clone() });
             }
         }
+        self.begun = fence.epoch;
         self.hold = Hold::Mine(fence);
     }
 
@@ -108,7 +115,7 @@ impl Slot {
         let Some(owner) = &self.owner else {
             return if sent < self.since && !is_new_run { Missed::Stale } else { Missed::Lost };
         };
-        if node.me.holds(owner) {
+        if node.me.holds(owner) && owner.epoch > fence.epoch {
             return Missed::Lost;
         }
         if sent < self.since && owner.epoch <= fence.epoch && !is_new_run {

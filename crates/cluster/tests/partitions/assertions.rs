@@ -1,7 +1,7 @@
 //! What must hold, whatever fails.
 
 use crate::process::{Hold, Process};
-use crate::scenario::{Act, Durability, Mutation, Scenario};
+use crate::scenario::{Act, CALM, Durability, Mutation, Scenario};
 use crate::store::Record;
 use crate::world::World;
 use cluster::{Fence, Registry, ShardId, Whose, place};
@@ -43,8 +43,9 @@ impl Ledger {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         let loses = |act: &Act| matches!(act, Act::Failover { .. } | Act::Flush { .. });
         let splits = |act: &Act| matches!(act, Act::Failover { split: Some(_), .. });
-        let only_failovers =
-            !scenario.has(|act| !matches!(act, Act::Failover { split: None, .. })) && scenario.late == 0;
+        // What moves to another node while the store falls back cannot be given back by either.
+        let only_failovers = !scenario.has(|act| !matches!(act, Act::Failover { split: None, .. }))
+            && scenario.acts.iter().all(|(at, _)| *at >= CALM);
         Self {
             told: vec![Told::default(); scenario.users],
             granted: BTreeMap::new(),

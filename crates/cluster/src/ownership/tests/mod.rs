@@ -351,6 +351,26 @@ fn nobody_takes_all_when_the_store_comes_back_after_a_long_silence() {
 }
 
 #[test]
+fn what_was_given_back_is_given_back_again_when_the_store_forgot_it() {
+    let mut town = Town::of(&["a"]);
+    let before = town.groups[0].clone();
+    town.tell(0, Input::Drain);
+    let other = town.join("b", 1);
+    town.pass(3_000);
+    assert_eq!(town.owned(other), ALL);
+    town.kill(other);
+    town.count(0, |_| true);
+    town.nodes[0].machine.me.draining = false;
+    town.groups[0] = before;
+    town.restart(0);
+    town.pass(TIMING.beat + 30);
+    assert_eq!(town.count(0, is_begin), 0, "whoever had it since may still serve it");
+    town.pass(2 * TIMING.ttl);
+    let Whose::Mine(fence) = town.whose(0, 7) else { panic!("not ours") };
+    assert_eq!(fence.epoch, 3, "above what the other had");
+}
+
+#[test]
 fn what_another_took_after_a_failure_of_the_store_ends_here() {
     let mut town = Town::of(&["a"]);
     town.nodes[0].cut_off = true;
