@@ -1,9 +1,9 @@
 //! The operator's questions, answered on the node's thread.
 
 use crate::abroad::raw;
-use crate::actor::delivery::Parcel;
 use crate::actor::link::Slot;
 use crate::actor::membership::Place;
+use crate::actor::parcel::Parcel;
 use crate::actor::user;
 use crate::shell::Shell;
 use crate::telemetry::Telemetry;

@@ -1,7 +1,7 @@
 //! Does what a step asked for, after its save.
 
-use crate::actor::delivery::Parcel;
 use crate::actor::duties::Duties;
+use crate::actor::parcel::Parcel;
 use crate::actor::sending::{Relayed, Sending};
 use crate::shell::Shell;
 use scscf::{Effect, Impi, Impu, Purpose, SharedContact};

@@ -1,7 +1,7 @@
 //! RFC 3261 §17.2.3 — one request that a peer sent to several nodes, because the first was slow: whoever serves its user answers all
 //! its copies alike.
 
-use super::delivery::Parcel;
+use super::parcel::Parcel;
 use crate::shell::Shell;
 use ahash::{AHashMap, RandomState};
 use scscf::ServerTx;

@@ -2,28 +2,17 @@
 
 use super::link::Slot;
 use super::membership::Place;
+use super::parcel::Parcel;
 use crate::shell::Shell;
-use crate::word::{Wish, Word};
+use crate::word::Word;
 use ahash::AHashMap;
-use bytes::Bytes;
-use scscf::cx::Demand;
-use scscf::{AskTx, CxTx, Event, Impi, ServerTx, SharedContact, Source, Span, Trigger};
-use sip::{Method, Request};
+use scscf::{Impi, ServerTx};
+use sip::Method;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 use store::ShardId;
-
-/// Something for a user.
-#[derive(Clone, Debug)]
-pub(crate) enum Parcel {
-    Request { tx: ServerTx, request: Request, source: Source },
-    Ack { request: Request, source: Source },
-    Demand { tx: CxTx, demand: Demand, octets: Bytes },
-    Wish { ask: AskTx, wish: Wish },
-    Sibling { from: Impi, contacts: Vec<SharedContact> },
-}
 
 /// What is on its way to users of other nodes, or waits for a shard that has no owner.
 #[derive(Default)]
@@ -71,78 +60,6 @@ pub(crate) const fn abroad(tx: u64) -> Option<(Slot, u64)> {
     }
     let slot = (tx & !FOREIGN) >> NUMBER_BITS;
     Some((Slot(slot as u16), tx & ((1 << NUMBER_BITS) - 1)))
-}
-
-impl Parcel {
-    fn event(&self) -> Event {
-        match self {
-            Self::Request { tx, request, source } => {
-                Event::Request { tx: *tx, request: request.clone(), source: *source }
-            }
-            Self::Ack { request, source } => Event::Ack { request: request.clone(), source: *source },
-            Self::Demand { tx, demand, .. } => Event::CxDemand { tx: *tx, demand: demand.clone() },
-            Self::Wish { ask, wish: Wish::Reauthenticate { period, reason } } => Event::Reauthenticate {
-                by: Trigger::Operator,
-                period: period.map(Span::from_millis),
-                reason: reason.clone(),
-                ask: Some(*ask),
-            },
-            Self::Wish { ask, wish: Wish::Deregister { reason } } => {
-                Event::Deregister { reason: reason.clone(), ask: Some(*ask) }
-            }
-            Self::Sibling { from, contacts } => {
-                Event::Sibling { impi: from.clone(), contacts: contacts.clone() }
-            }
-        }
-    }
-
-    /// Whether somebody waits for an answer.
-    const fn is_owed(&self) -> bool {
-        matches!(self, Self::Request { .. } | Self::Demand { .. } | Self::Wish { .. })
-    }
-
-    /// Of whose transaction it is, if of another node's.
-    fn sender(&self) -> Option<(Slot, u64)> {
-        match self {
-            Self::Request { tx, .. } => abroad(tx.0),
-            Self::Demand { tx, .. } => abroad(tx.0),
-            Self::Wish { ask, .. } => abroad(ask.0),
-            Self::Ack { .. } | Self::Sibling { .. } => None,
-        }
-    }
-
-    fn word(&self, number: u64, impi: &Impi) -> Word {
-        let impi = impi.clone();
-        match self {
-            Self::Request { request, source, .. } => Word::Request {
-                number,
-                impi,
-                octets: request.as_bytes().clone(),
-                address: source.address,
-                trusted: source.trusted,
-            },
-            Self::Ack { request, source } => Word::Ack {
-                impi,
-                octets: request.as_bytes().clone(),
-                address: source.address,
-                trusted: source.trusted,
-            },
-            Self::Demand { octets, .. } => Word::Demand { number, impi, octets: octets.clone() },
-            Self::Wish { wish, .. } => Word::Wish { number, impi, wish: wish.clone() },
-            Self::Sibling { from, contacts } => {
-                Word::Sibling { impi, from: from.clone(), contacts: contacts.clone() }
-            }
-        }
-    }
-
-    /// Whether it belongs to a dialog, so that it can go on without anything being saved.
-    fn is_in_dialog(&self) -> bool {
-        match self {
-            Self::Request { request, .. } => request.to_tag().is_some(),
-            Self::Ack { .. } => true,
-            Self::Demand { .. } | Self::Wish { .. } | Self::Sibling { .. } => false,
-        }
-    }
 }
 
 impl Deliveries {
@@ -241,8 +158,12 @@ impl Shell {
     fn hold(self: &Rc<Self>, impi: &Impi, parcel: Parcel, until: u64) {
         let is_full = self.deliveries.held.borrow().len() >= MOST_HELD;
         if is_full || self.clock.tick() >= until {
-            self.decline(parcel);
-            return;
+            if let Parcel::Request { tx, request, .. } = &parcel
+                && !is_full
+            {
+                return self.put_off_briefly(*tx, request);
+            }
+            return self.decline(parcel);
         }
         self.telemetry.held.inc();
         self.deliveries.held.borrow_mut().push_back(Held { impi: impi.clone(), parcel, until });
@@ -325,7 +246,7 @@ impl Shell {
         self.telemetry.given_again.inc();
         match parcel {
             Parcel::Request { tx, request, .. } if *request.method() == Method::Invite => {
-                self.unavailable(tx, &request);
+                self.put_off_briefly(tx, &request);
             }
             Parcel::Request { .. }
             | Parcel::Ack { .. }

@@ -1,6 +1,6 @@
 //! What a user owes and awaits, kept where both its actor and its shard can see it: it outlives a panic of the actor.
 
-use super::delivery::Parcel;
+use super::parcel::Parcel;
 use super::user::Asked;
 use scscf::{AskTx, CxTx, ServerTx};
 use std::cell::{Cell, RefCell};

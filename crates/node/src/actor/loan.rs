@@ -1,8 +1,8 @@
 //! Users who are busy when their shard goes to another node stay a while: the new owner has them on loan. What they change is saved
 //! by the owner, what arrives for them is given to the lender, and when they have nothing left to do they come home.
 
-use super::delivery::Parcel;
 use super::link::Slot;
+use super::parcel::Parcel;
 use crate::shell::Shell;
 use crate::word::{Keep, Word};
 use ahash::AHashMap;

@@ -8,6 +8,7 @@ use scscf::Impi;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 use store::{Error, Leases, Pending, ShardId, Store};
 
 /// Who is there and who owns what.
@@ -48,6 +49,10 @@ impl Drop for Busy<'_> {
 
 /// A lease of a store that nobody shares lapses only for the sake of the rules, milliseconds.
 const UNSHARED: u64 = 60_000;
+/// What was written lately is sent again so often while the store does not take it,
+const RESTORES: u32 = 20;
+/// with such a pause.
+const BETWEEN_RESTORES: Duration = Duration::from_millis(250);
 
 impl Membership {
     pub(crate) fn new(config: &Config, store: &dyn Store, me: Member, now: u64) -> Self {
@@ -229,13 +234,7 @@ impl Shell {
                     shards = shards.len(),
                     "the store may have lost its last writes; they are sent again"
                 );
-                let restoring = self.leases().restore(group, &shards);
-                self.then(restoring, move |shell, restored| {
-                    if let Err(error) = restored {
-                        tracing::error!(group, %error, "what was written lately could not be sent again");
-                    }
-                    shards.iter().for_each(|(shard, _)| shell.read_deadlines_again(*shard));
-                });
+                self.restore(group, shards, RESTORES);
             }
             Output::Members(members) => self.links.keep(&members),
             Output::Drained => self.membership.drained.set(true),
@@ -246,6 +245,22 @@ impl Shell {
                 );
             }
         }
+    }
+
+    fn restore(self: &Rc<Self>, group: u16, shards: Vec<(ShardId, Fence)>, tries: u32) {
+        let restoring = self.leases().restore(group, &shards);
+        self.then(restoring, move |shell, restored| {
+            shards.iter().for_each(|(shard, _)| shell.read_deadlines_again(*shard));
+            let Err(error) = restored else { return };
+            tracing::warn!(group, %error, tries, "what was written lately could not be sent again");
+            if tries > 0 {
+                let shell = Rc::clone(shell);
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(BETWEEN_RESTORES).await;
+                    shell.restore(group, shards, tries - 1);
+                });
+            }
+        });
     }
 
     fn leases(&self) -> &dyn Leases {

@@ -12,6 +12,7 @@ pub(crate) mod loan;
 pub(crate) mod loopback;
 pub(crate) mod membership;
 pub(crate) mod next_hop;
+pub(crate) mod parcel;
 pub(crate) mod pipe;
 pub(crate) mod relaying;
 pub(crate) mod residents;

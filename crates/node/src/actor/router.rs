@@ -1,6 +1,6 @@
 //! Whose request it is: the core reads the key off the message, the directory knows who holds a public identity.
 
-use super::delivery::Parcel;
+use super::parcel::Parcel;
 use crate::shell::Shell;
 use scscf::locate::{Located, locate};
 use scscf::{Impi, Impu, Rejection, ServerTx, Source};

@@ -1,8 +1,8 @@
 //! Users come and go: activation from the record, replacement after a crash, deadlines that wake them, silence that lets them leave.
 
-use super::delivery::Parcel;
 use super::duties::Duties;
 use super::membership::Place;
+use super::parcel::Parcel;
 use super::residents::Resident;
 use super::user::{Depart, Happen, Retire, UserActor};
 use crate::shell::Shell;

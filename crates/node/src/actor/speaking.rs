@@ -1,7 +1,8 @@
 //! Between this node and the others: says words, and does what their words ask.
 
-use super::delivery::{Parcel, abroad, foreign};
+use super::delivery::{abroad, foreign};
 use super::link::{Ears, Slot};
+use super::parcel::Parcel;
 use crate::shell::Shell;
 use crate::word::Word;
 use bytes::Bytes;

@@ -93,7 +93,15 @@ impl Shell {
     /// 503 with a Retry-After that differs from request to request, so that they do not come back together.
     pub(crate) fn unavailable(self: &Rc<Self>, tx: ServerTx, request: &Request) {
         let most = self.config.limits.retry_after.max(1);
-        let after = 1 + rand::random::<u32>() % most;
+        self.put_off(tx, request, 1 + rand::random::<u32>() % most);
+    }
+
+    /// 503 for a request whose user changes hands, which takes no longer than a lease.
+    pub(super) fn put_off_briefly(self: &Rc<Self>, tx: ServerTx, request: &Request) {
+        self.put_off(tx, request, 1 + rand::random::<u32>() % 2);
+    }
+
+    fn put_off(self: &Rc<Self>, tx: ServerTx, request: &Request, after: u32) {
         self.telemetry.overloaded.inc();
         let response = request.respond(Status::SERVICE_UNAVAILABLE, &self.tag());
         self.respond(tx, response.header(Name::RetryAfter, after).finish());

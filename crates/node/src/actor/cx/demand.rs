@@ -1,6 +1,7 @@
 //! Requests of the HSS: each goes to the users it concerns, and is answered once for all of them.
 
-use crate::actor::delivery::{Parcel, abroad};
+use crate::actor::delivery::abroad;
+use crate::actor::parcel::Parcel;
 use crate::shell::Shell;
 use crate::word::Word;
 use ahash::AHashMap;
