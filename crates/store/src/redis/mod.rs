@@ -17,19 +17,20 @@ mod ring;
 mod schema;
 mod writer;
 
-use crate::head;
+use crate::head::{self, Head};
 use crate::settings::{Durability, RedisSettings};
 use crate::{Error, Fence, Filter, Leases, Loaded, Page, Pending, ShardId, Store, Write};
 use change::{Change, Terms};
 use line::Line;
 use place::Place;
 use redis::{Value, cmd};
-use ring::Ring;
+use ring::{LastWord, Ring};
 use scscf::{Impi, Impu, Timestamp};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use writer::{ANSWER_WITHIN, Done, Job, Writer};
 
 /// Users in Redis.
@@ -257,8 +258,17 @@ impl Store for Redis {
 
     fn load(&self, shard: ShardId, impi: &Impi) -> Pending<Result<Option<Loaded>, Error>> {
         let question = get(schema::record(shard, impi));
-        self.later(self.number(shard), |group| async move {
-            let Some(record) = octets(group.line.ask(question).await?)? else { return Ok(None) };
+        let impi = impi.clone();
+        self.later(self.number(shard), move |group| async move {
+            let found = octets(group.line.ask(question).await?)?;
+            // What this process wrote is not undone by a Redis that lost it and has not been told again yet.
+            let version = found.as_deref().map(Head::read).transpose()?.map(|head| head.version);
+            let found = match group.ring().last_word(shard, &impi, version, Instant::now()) {
+                Some(LastWord::Saved(record)) => Some(record.into_vec()),
+                Some(LastWord::Erased) => None,
+                None => found,
+            };
+            let Some(record) = found else { return Ok(None) };
             let (head, user) = head::read(&record)?;
             Ok(Some(Loaded { user, version: head.version }))
         })

@@ -28,6 +28,13 @@ pub(super) struct Ring {
     last: u64,
 }
 
+/// What this process wrote last of a user.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum LastWord {
+    Saved(Box<[u8]>),
+    Erased,
+}
+
 /// The last change of a user.
 #[derive(Clone)]
 pub(super) struct Entry {
@@ -86,6 +93,26 @@ impl Ring {
     pub(super) fn of(&mut self, shard: ShardId, now: Instant) -> Vec<Entry> {
         self.shed(now);
         self.shards.get(&shard).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// What became last of a user of whom Redis has `stored`, if Redis has lost that.
+    pub(super) fn last_word(
+        &mut self,
+        shard: ShardId,
+        impi: &Impi,
+        stored: Option<u64>,
+        now: Instant,
+    ) -> Option<LastWord> {
+        self.shed(now);
+        let entry = self.shards.get(&shard)?.get(impi)?;
+        let is_of_a_former_life = stored.is_some_and(|stored| entry.erased.is_some_and(|end| stored <= end));
+        match &entry.change.what {
+            What::Save { version, record, .. } => {
+                let is_lost = is_of_a_former_life || stored.is_none_or(|stored| stored < *version);
+                is_lost.then(|| LastWord::Saved(record.clone()))
+            }
+            What::Erase => is_of_a_former_life.then_some(LastWord::Erased),
+        }
     }
 
     /// Redis has `entry`, or something later, under `fence`.
@@ -185,6 +212,24 @@ mod tests {
         let mut ring = Ring::default();
         ring.note(&erase(), &fence(1), None, now);
         assert_eq!(kept(&mut ring, now), [(None, Some(u64::MAX))], "whatever it was, it is gone");
+    }
+
+    #[test]
+    fn what_redis_lost_is_read_from_the_ring() {
+        let (mut ring, now, shard, impi) =
+            (Ring::default(), Instant::now(), ShardId::of(NAME), Impi::new(NAME).unwrap());
+        assert_eq!(ring.last_word(shard, &impi, None, now), None, "nothing is known");
+        ring.note(&save(2), &fence(1), None, now);
+        let saved = |word: Option<LastWord>| matches!(word, Some(LastWord::Saved(_)));
+        assert!(saved(ring.last_word(shard, &impi, None, now)));
+        assert!(saved(ring.last_word(shard, &impi, Some(1), now)));
+        assert_eq!(ring.last_word(shard, &impi, Some(2), now), None, "Redis has it");
+        assert_eq!(ring.last_word(shard, &impi, Some(3), now), None, "Redis has what came later");
+        ring.note(&erase(), &fence(1), Some(2), now);
+        assert_eq!(ring.last_word(shard, &impi, Some(2), now), Some(LastWord::Erased));
+        assert_eq!(ring.last_word(shard, &impi, None, now), None);
+        ring.note(&save(1), &fence(1), None, now);
+        assert!(saved(ring.last_word(shard, &impi, Some(2), now)), "a record of its former life");
     }
 
     #[test]

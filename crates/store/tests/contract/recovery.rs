@@ -32,7 +32,8 @@ async fn erase(node: &Node, fence: &Fence, name: &str) {
 #[tokio::test]
 async fn what_a_promoted_replica_lacks_is_written_again_and_what_was_erased_stays_so() {
     let Some((primary, replica)) = with_a_stale_replica().await else { return };
-    let node = Node::open("n1", primary.url(), Durability::Async).await;
+    let url = primary.url();
+    let node = Node::open("n1", url.clone(), Durability::Async).await;
     let names = ["changed@a", "new@a", "erased@a", "reborn@a", "kept@a", "later@a"];
     let mut fences = Vec::new();
     for name in names {
@@ -61,8 +62,12 @@ async fn what_a_promoted_replica_lacks_is_written_again_and_what_was_erased_stay
     promote(&replica, primary).await;
     node.ready().await;
 
-    assert_eq!(node.version("changed@a").await, Some(3), "the last write is lost");
-    assert_eq!(node.version("erased@a").await, Some(5), "and so is the erasure");
+    let witness = Node::open("n9", url, Durability::Async).await;
+    assert_eq!(witness.version("changed@a").await, Some(3), "the last write is lost");
+    assert_eq!(witness.version("erased@a").await, Some(5), "and so is the erasure");
+    assert_eq!(node.version("changed@a").await, Some(4), "but whoever wrote it still knows");
+    assert_eq!(node.version("erased@a").await, None);
+    assert_eq!(node.version("reborn@a").await, Some(1));
     let after = node.beat().await.unwrap();
     assert_ne!(before.run, after.run, "whoever renews a lease hears of it");
     let mut again = Vec::new();
@@ -237,5 +242,6 @@ async fn an_erasure_that_is_sent_again_leaves_later_versions() {
     assert_eq!(erase("0000000000000006").await, redis::Value::Int(2));
     assert_eq!(node.version("a@a").await, Some(7));
     assert!(matches!(erase("0000000000000007").await, redis::Value::Array(_)));
-    assert_eq!(node.version("a@a").await, None);
+    let witness = Node::open("n9", server.url(), Durability::Async).await;
+    assert_eq!(witness.version("a@a").await, None);
 }
