@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 /// What takes no time takes less than this.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// A UE that is told to come again later does so, whenever that is.
+const PATIENT: Duration = Duration::from_secs(30);
 /// Any user is answered again within so long of the death of its node; the test machine is given its due.
 pub(crate) const TAKEOVER: Duration = Duration::from_secs(2);
 pub(crate) const SLACK: Duration = Duration::from_secs(3);
@@ -101,7 +103,7 @@ impl Resident {
     /// Registers again without being challenged, as patiently as a UE; the answer.
     pub(crate) fn reregisters(&mut self) -> Text {
         let former = self.former.clone();
-        let (answer, _) = self.phone.insist(SOON, |phone| phone.register_protected(&former, 3600));
+        let (answer, _) = self.phone.insist(PATIENT, |phone| phone.register_protected(&former, 3600));
         answer
     }
 
@@ -126,7 +128,7 @@ impl Resident {
     /// Answers a challenge that the network asked for; the response.
     pub(crate) fn proves_itself(&mut self) -> Text {
         let former = self.former.clone();
-        let (challenge, _) = self.phone.insist(SOON, |phone| phone.register_protected(&former, 3600));
+        let (challenge, _) = self.phone.insist(PATIENT, |phone| phone.register_protected(&former, 3600));
         assert_eq!(challenge.status(), 401, "{}", challenge.all);
         let answer = self.phone.answer(&challenge, Answer::Right, "yes");
         self.former = challenge;
@@ -160,23 +162,40 @@ pub(crate) fn talk(caller: &mut Resident, callee: &mut Resident) -> (Leg, Leg) {
     (ours, theirs)
 }
 
-/// One side hangs up, and the other hears of it.
+/// One side hangs up, and the other hears of it; as patiently as the network asks for.
 pub(crate) fn hangs_up(one: &mut Resident, leg: &mut Leg, other: &mut Resident) {
-    let bye = one.phone.within(leg, "BYE", "");
-    let begun = Instant::now();
-    let call_id = leg.call_id.clone();
-    let came = loop {
+    let end = Instant::now() + PATIENT;
+    let mut heard = false;
+    loop {
+        let bye = one.phone.within(leg, "BYE", "");
+        let call_id = leg.call_id.clone();
         let is_ours = |text: &Text| text.method() == "BYE" && text.header("Call-ID") == call_id;
-        if let Some(came) = other.phone.wait(Duration::from_millis(500), is_ours) {
-            break came;
-        }
-        assert!(begun.elapsed() < SOON, "the BYE does not come");
-        one.phone.turn();
-        one.phone.send(&bye);
-    };
-    other.phone.respond(&came, 200);
-    let answer = one.phone.persist(&bye, SOON).expect("an answer to BYE");
-    assert_eq!(answer.status(), 200, "{}", answer.all);
+        let begun = Instant::now();
+        let refused = loop {
+            if let Some(came) = other.phone.wait(Duration::from_millis(250), is_ours) {
+                other.phone.respond(&came, 200);
+                heard = true;
+                break None;
+            }
+            if let Some(refusal) = one.phone.wait(Duration::from_millis(250), |text| bye.is_answered_by(text))
+            {
+                break Some(refusal);
+            }
+            assert!(begun.elapsed() < SOON, "the BYE does not come");
+            one.phone.turn();
+            one.phone.send(&bye);
+        };
+        let answer = refused.or_else(|| one.phone.persist(&bye, SOON)).expect("an answer to BYE");
+        let after = answer.header("Retry-After").parse().ok().filter(|_| answer.status() != 200);
+        let Some(after) = after.map(Duration::from_secs) else {
+            // RFC 3261 §15.1.1: to whoever was put off after the other side had heard of it, the call is over as well.
+            assert!(answer.status() == 200 || heard && answer.status() == 481, "{}", answer.all);
+            assert!(heard, "the other side does not hear of it");
+            return;
+        };
+        assert!(Instant::now() + after < end, "{}", answer.all);
+        std::thread::sleep(after);
+    }
 }
 
 /// Takes the BYE that the network sends in a call, and answers it.
