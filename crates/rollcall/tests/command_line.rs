@@ -197,11 +197,24 @@ fn a_configuration_is_printed_and_accepted_again() {
 }
 
 #[test]
-fn a_store_that_is_not_there_yet_is_refused_by_its_flag() {
-    for flag in ["--data", "--redis"] {
-        let line = refused(&run(&["lab", flag, "somewhere"]));
-        assert!(line.contains(flag), "{line}");
+fn a_store_that_cannot_be_had_is_named() {
+    let file = std::env::temp_dir().join(format!("rollcall-no-directory-{}", std::process::id()));
+    std::fs::write(&file, "").unwrap();
+    let file = file.display().to_string();
+    let port = free_port();
+    let nobody = format!("redis://user:hidden@127.0.0.1:{port}/0");
+    for (flag, value, expected) in [
+        ("--data", &*file, "expected a directory"),
+        ("--redis", "somewhere", "'somewhere' is no URL of Redis; expected redis://"),
+        ("--redis", &nobody, "no connection"),
+    ] {
+        let ports = ["--sip-port", "--http-port", "--hss-http-port", "--diameter-port"]
+            .map(|flag| [flag.to_owned(), free_port()]);
+        let ports: Vec<&str> = ports.iter().flatten().map(String::as_str).collect();
+        let line = refused(&run(&[&["lab", flag, value], &ports[..]].concat()));
+        assert!(line.contains(expected) && !line.contains("hidden"), "{line}");
     }
+    std::fs::remove_file(file).unwrap();
 }
 
 fn free_port() -> String {
