@@ -162,6 +162,24 @@ fn a_request_that_comes_by_two_nodes_is_answered_alike() {
     assert!(answers.iter().all(|answer| nonce(answer) == nonce(&answers[0])), "{answers:?}");
 }
 
+#[test]
+fn requests_whose_branch_tells_nothing_are_no_copies_of_each_other() {
+    let (_, cluster) = cluster(2);
+    let mut alice = phone(&cluster.nodes[0], "alice");
+    let mut nonces = std::collections::BTreeSet::new();
+    for scene in &cluster.nodes {
+        alice.to = scene.sip;
+        let text = alice.register("nonce=\"\",response=\"\"", 600);
+        let at = text.find(";branch=").unwrap();
+        let end = at + text[at..].find(";rport").unwrap();
+        alice.send(&format!("{}{}", &text[..at], &text[end..]));
+        let answer = alice.take();
+        assert!(answer.starts_with("SIP/2.0 401"), "{answer}");
+        nonces.insert(answer.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap().to_owned());
+    }
+    assert_eq!(nonces.len(), 2, "each is challenged for itself");
+}
+
 /// The next message but 100; what is said next goes to whoever sent it.
 fn hear(phone: &mut Phone, what: &str) -> String {
     let mut buffer = [0; 65536];

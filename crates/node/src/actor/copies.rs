@@ -4,7 +4,7 @@
 use super::parcel::Parcel;
 use crate::shell::Shell;
 use ahash::{AHashMap, RandomState};
-use scscf::ServerTx;
+use scscf::{ServerTx, Source};
 use sip::{Method, Request, Response};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -30,21 +30,29 @@ enum Known {
 const MEMORY: u64 = 8_000;
 /// Requests that are remembered; beyond that a copy counts as another request.
 const MOST: usize = 200_000;
-/// Copies of one request; more are dropped.
+/// Copies of one request; more are put off.
 const FOLLOWERS: usize = 8;
 
 impl Copies {
-    fn key(&self, request: &Request) -> u64 {
+    /// What a request and its copies have in common; `None` if its branch does not tell it from others (RFC 3261 §8.1.1.7).
+    fn key(&self, request: &Request, source: &Source) -> Option<u64> {
         let via = request.via();
-        self.hashing.hash_one((via.branch(), &via.host, via.port, request.method().as_str()))
+        let branch = via.branch().filter(|branch| branch.starts_with("z9hG4bK"))?;
+        let sender = (&via.host, via.port, source.address);
+        Some(self.hashing.hash_one((branch, sender, request.method().as_str())))
     }
 
     fn forget_old(&self, now: u64) {
         let mut order = self.order.borrow_mut();
         let mut known = self.known.borrow_mut();
         while let Some((_, key)) = order.pop_front_if(|(until, _)| *until <= now) {
-            // One that is at work for so long has its copies in their senders' hands.
-            known.remove(&key);
+            match known.get(&key) {
+                // Somebody waits for the answer of one that rings.
+                Some(Known::AtWork(copies)) if !copies.is_empty() => order.push_back((now + MEMORY, key)),
+                Some(Known::AtWork(_) | Known::Answered(_)) | None => {
+                    known.remove(&key);
+                }
+            }
         }
     }
 
@@ -61,22 +69,25 @@ impl Copies {
 impl Shell {
     /// Whether a request is the first of its kind; a copy is answered as the first was, or will be.
     pub(super) fn is_first(self: &Rc<Self>, parcel: &Parcel) -> bool {
-        let Parcel::Request { tx, request, .. } = parcel else { return true };
+        let Parcel::Request { tx, request, source } = parcel else { return true };
         if *request.method() == Method::Cancel || self.is_alone() {
             return true;
         }
         let copies = &self.copies;
         let now = self.clock.tick();
         copies.forget_old(now);
-        let key = copies.key(request);
+        let Some(key) = copies.key(request, source) else { return true };
         let answer = {
             let mut known = copies.known.borrow_mut();
             match known.get_mut(&key) {
                 Some(Known::AtWork(others)) => {
-                    if others.len() < FOLLOWERS {
+                    if others.len() >= FOLLOWERS {
+                        None
+                    } else {
+                        self.telemetry.copies.inc();
                         others.push(parcel.clone());
+                        return false;
                     }
-                    None
                 }
                 Some(Known::Answered(response)) => Some(response.clone()),
                 None => {
@@ -90,8 +101,9 @@ impl Shell {
             }
         };
         self.telemetry.copies.inc();
-        if let Some(answer) = answer {
-            self.respond(*tx, answer);
+        match answer {
+            Some(answer) => self.respond(*tx, answer),
+            None => self.unavailable(*tx, request),
         }
         false
     }
