@@ -89,6 +89,8 @@ impl Deliveries {
 
 /// Those that wait for an owner are looked at again so often, milliseconds.
 const RETRY: u64 = 20;
+/// No request takes longer to be answered: an INVITE rings until Timer C. Milliseconds.
+const LONGEST: u64 = 600_000;
 /// After a save was refused, the table of owners is read anew within so long.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -187,13 +189,14 @@ impl Shell {
         }
     }
 
-    /// Declines what was given to nodes that cannot be reached for too long, though they are not gone.
+    /// Declines what was given to nodes that cannot be reached for too long, though they are not gone, or that never answer.
     pub(crate) fn decline_unreachable(self: &Rc<Self>) {
         let now = self.clock.tick();
         let stranded: Vec<u64> = {
             let given = self.deliveries.given.borrow();
             let stranded = given.iter().filter(|(_, given)| {
-                given.until.is_none() && given.patience <= now && !self.links.is_up(given.slot)
+                let is_stranded = given.patience <= now && !self.links.is_up(given.slot);
+                given.until.is_none() && (is_stranded || given.patience + LONGEST <= now)
             });
             stranded.map(|(number, _)| *number).collect()
         };
