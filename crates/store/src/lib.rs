@@ -7,6 +7,7 @@ pub mod contract;
 mod embedded;
 mod head;
 mod memory;
+mod packed;
 mod page;
 mod pending;
 mod record;
