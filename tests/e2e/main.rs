@@ -4,6 +4,7 @@
 mod attack;
 mod cluster_entry;
 mod cluster_failover;
+mod cluster_many;
 mod cluster_redis;
 mod cluster_rolling;
 mod cluster_seed;

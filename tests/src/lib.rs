@@ -11,7 +11,7 @@ pub mod redis_server;
 pub mod sipp;
 pub mod wire;
 
-pub use cluster::{Cluster, Settings};
+pub use cluster::{Cluster, Settings, shard_of};
 pub use hss::Hss;
 pub use network::Network;
 pub use phone::{Answer, Dialog, Leg, Phone, Text};

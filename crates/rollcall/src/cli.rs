@@ -369,6 +369,7 @@ mod tests {
             "rollcall as --mode slow --s-cscf 127.0.0.1:5060 --s-cscf-name sip:scscf.example:5060",
             "rollcall load register --rate 12.5 --users 10 --duration 3 --json",
             "rollcall load reregister",
+            "rollcall load register --subscribe",
             "rollcall load call --users 1000 --rate 100 --duration 10 --hold 2.5 --ring 200 --reject 5 --cancel 5 --json",
             "rollcall load mixed --rate 50 --register 1 --reregister 2 --call 3 --message 4 --subscribe 0 --callee-ends 10",
             "rollcall users --state unregistered_services -q ali --json",

@@ -20,10 +20,12 @@ pub(crate) fn run(command: LoadCommand) -> anyhow::Result<()> {
     let (report, json) = runtime.block_on(async {
         anyhow::Ok(match command {
             LoadCommand::Register(args) => {
-                (lab::load::register(plan(&args)?, progress, signals::end()).await?, args.json)
+                let plan = Plan { subscribe: args.subscribe, ..plan(&args.plan)? };
+                (lab::load::register(plan, progress, signals::end()).await?, args.plan.json)
             }
             LoadCommand::Reregister(args) => {
-                (lab::load::reregister(plan(&args)?, progress, signals::end()).await?, args.json)
+                let plan = Plan { subscribe: args.subscribe, ..plan(&args.plan)? };
+                (lab::load::reregister(plan, progress, signals::end()).await?, args.plan.json)
             }
             LoadCommand::Call(args) => {
                 let (plan, habits) = (plan(&args.plan)?, habits(&args.habits));
@@ -42,6 +44,9 @@ pub(crate) fn run(command: LoadCommand) -> anyhow::Result<()> {
     let total = &report.total;
     ensure!(total.succeeded > 0, "nothing succeeded");
     ensure!(total.failed == 0, "{} of {} failed", total.failed, total.started);
+    if let Some(kept) = &report.subscriptions {
+        ensure!(kept.failed == 0, "{} of {} subscriptions failed", kept.failed, kept.asked);
+    }
     Ok(())
 }
 
@@ -68,6 +73,7 @@ fn plan(args: &LoadPlan) -> anyhow::Result<Plan> {
         expires: args.expires,
         sockets: usize::from(args.sockets),
         registration_rate: args.registration_rate,
+        subscribe: false,
     })
 }
 

@@ -43,6 +43,8 @@ impl Drive {
         if let Some(habits) = &habits {
             habits.check()?;
             plan.lasts(habits)?;
+        } else if plan.subscribe {
+            plan.lasts(&Habits::default())?;
         }
         let callees = habits.is_some();
         let count = if callees { 2 * plan.sockets } else { plan.sockets };
@@ -209,7 +211,7 @@ impl Drive {
             1 => kinds.pop_first().map(|(_, count)| count).unwrap_or_default(),
             _ => Count::sum(&kinds),
         };
-        let Engine { ground, received, most_in_flight, .. } = self.engine;
+        let Engine { ground, received, most_in_flight, kept, .. } = self.engine;
         Report {
             scenario: self.scenario,
             rate_wanted: self.plan.rate,
@@ -222,6 +224,8 @@ impl Drive {
             unexpected: ground.seen.unexpected.0,
             responses: ground.seen.responses,
             kinds,
+            silences: ground.entries.silences(),
+            subscriptions: self.plan.subscribe.then(|| kept.kept()),
             ..Report::default()
         }
     }

@@ -24,7 +24,10 @@ pub(super) struct Engine {
     pub(super) registrations: Registrations,
     pub(super) calls: Calls,
     pub(super) messages: Messages,
+    /// Ended at once.
     pub(super) subscriptions: Subscriptions,
+    /// Kept by whoever registers, if the plan has it so.
+    pub(super) kept: Subscriptions,
     /// Whose registration is next, for users take turns.
     turn: u32,
     pub(super) received: u64,
@@ -39,6 +42,7 @@ impl Engine {
             calls: Calls::new(habits),
             messages: Messages::new(),
             subscriptions: Subscriptions::new(),
+            kept: Subscriptions::that_stay(),
             turn: 0,
             received: 0,
             most_in_flight: 0,
@@ -61,6 +65,7 @@ impl Engine {
             + self.calls.in_flight
             + self.messages.in_flight()
             + self.subscriptions.in_flight()
+            + self.kept.in_flight()
     }
 
     /// Starts the next of its kind.
@@ -89,6 +94,7 @@ impl Engine {
     pub(super) fn hear(&mut self, socket: u16, from: SocketAddr, octets: &[u8]) {
         self.received += 1;
         let ground = &mut self.ground;
+        ground.entries.heard(from, ground.now);
         let Some(text) = Text::read(octets) else {
             return ground.seen.unexpected.count("what is no SIP message");
         };
@@ -115,10 +121,16 @@ impl Engine {
     fn response(&mut self, mark: Mark, step: u32, from: SocketAddr, text: &Text<'_>) {
         let ground = &mut self.ground;
         match mark.kind {
-            Kind::Registration => self.registrations.response(ground, mark, step, text),
+            Kind::Registration => {
+                let registered = self.registrations.response(ground, mark, step, text);
+                if let Some(user) = registered.filter(|_| ground.subscribes) {
+                    self.kept.registered(ground, user);
+                }
+            }
             Kind::Call => self.calls.response(ground, mark, step, from, text),
             Kind::Message => self.messages.response(ground, mark, step, text),
-            Kind::Subscription => self.subscriptions.response(ground, mark, step, text),
+            Kind::Subscription { stays: false } => self.subscriptions.response(ground, mark, step, text),
+            Kind::Subscription { stays: true } => self.kept.response(ground, mark, step, text),
         }
     }
 
@@ -128,19 +140,21 @@ impl Engine {
             Kind::Registration => stranger(ground, arrival),
             Kind::Call => self.calls.request(ground, mark, arrival),
             Kind::Message => self.messages.request(ground, mark, arrival),
-            Kind::Subscription => self.subscriptions.request(ground, mark, arrival),
+            Kind::Subscription { stays: false } => self.subscriptions.request(ground, mark, arrival),
+            Kind::Subscription { stays: true } => self.kept.request(ground, mark, arrival),
         }
     }
 
     /// Deals with everything that is due.
     pub(super) fn expire(&mut self) {
-        let Self { ground, registrations, calls, messages, subscriptions, .. } = self;
+        let Self { ground, registrations, calls, messages, subscriptions, kept, .. } = self;
         while let Some((at, whose)) = ground.timers.pop(ground.now) {
             match whose {
                 Whose::User(number) => registrations.due(ground, number, at),
                 Whose::Caller(_) | Whose::Callee(_) => calls.due(ground, whose, at),
                 Whose::Message(place) => messages.due(ground, place, at),
-                Whose::Subscription(place) => subscriptions.due(ground, place, at),
+                Whose::Subscription { stays: false, place } => subscriptions.due(ground, place, at),
+                Whose::Subscription { stays: true, place } => kept.due(ground, place, at),
             }
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct Ground {
     pub(super) registrar: String,
     pub(super) entries: Entries,
     pub(super) expires: u32,
+    /// Whether who registers subscribes to its registration state, to stay.
+    pub(super) subscribes: bool,
     pub(super) key: Key,
     /// Tells the messages of one run from those of another.
     pub(super) run: u32,
@@ -62,8 +64,9 @@ impl Ground {
             now,
             registrar: format!("sip:{}", plan.domain),
             domain: plan.domain.clone(),
-            entries: Entries::new(plan.proxies.clone(), plan.entry, all as usize, run),
+            entries: Entries::new(&plan.proxies, plan.entry, all as usize, run),
             expires: plan.expires,
+            subscribes: plan.subscribe,
             key: plan.credentials.key(),
             run,
             sdp: format!(
@@ -105,14 +108,17 @@ impl Ground {
 
     /// What a user's next request waits for.
     pub(super) fn fresh(&mut self, user: u32) -> Wait {
-        Wait::sent(self.now).towards(Some(self.entries.choose(user)))
+        Wait::sent(self.now).towards(Some(self.entries.choose(user, self.now)))
     }
 
     /// Whether a request of a user that was not answered is sent again, and then to another node if there is one.
     pub(super) fn again(&mut self, user: u32, wait: &mut Wait, longest: Duration) -> bool {
         let again = wait.again(self.now, longest);
-        if again {
-            wait.to = wait.to.map(|former| self.entries.elsewhere(user, former));
+        if let Some(former) = wait.to {
+            self.entries.unanswered(former, wait.since, self.now);
+            if again {
+                wait.to = Some(self.entries.elsewhere(user, former, self.now));
+            }
         }
         again
     }

@@ -10,18 +10,28 @@ pub(super) enum Kind {
     Registration,
     Call,
     Message,
-    Subscription,
+    Subscription {
+        /// Whether it is kept, rather than ended at once.
+        stays: bool,
+    },
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Registration, Self::Call, Self::Message, Self::Subscription];
+    const ALL: [Self; 5] = [
+        Self::Registration,
+        Self::Call,
+        Self::Message,
+        Self::Subscription { stays: false },
+        Self::Subscription { stays: true },
+    ];
 
     const fn letter(self) -> char {
         match self {
             Self::Registration => 'r',
             Self::Call => 'c',
             Self::Message => 'm',
-            Self::Subscription => 's',
+            Self::Subscription { stays: false } => 's',
+            Self::Subscription { stays: true } => 'k',
         }
     }
 }

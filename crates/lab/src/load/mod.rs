@@ -23,7 +23,7 @@ mod user;
 pub use call::Habits;
 pub use entries::Entry;
 pub use mix::Shares;
-pub use report::{Count, Latency, Report, Stages};
+pub use report::{Count, Kept, Latency, Report, Stages};
 
 use crate::{provisioning::MOST_GENERATED, ue::Credentials};
 use mix::{Mix, Procedure};
@@ -57,6 +57,9 @@ pub struct Plan {
     pub sockets: usize,
     /// Registrations per second before the measurement, where it needs registered users.
     pub registration_rate: f64,
+    /// Whether each user subscribes to its registration state once it is registered, and stays subscribed; each of its further
+    /// registrations must then be followed by a NOTIFY.
+    pub subscribe: bool,
 }
 
 impl Plan {
@@ -74,6 +77,7 @@ impl Plan {
             expires: 3600,
             sockets: 2,
             registration_rate: 1000.0,
+            subscribe: false,
         }
     }
 
@@ -99,7 +103,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Calls need registrations that last, for nobody here sees to it.
+    /// Calls need registrations that last, and so do subscriptions that stay, for nobody here sees to it.
     fn lasts(&self, habits: &Habits) -> Result<(), Error> {
         let registering = 2.0 * f64::from(self.users) / self.registration_rate;
         let starting = self.duration.map_or(f64::from(self.users) / self.rate, |one| one.as_secs_f64());

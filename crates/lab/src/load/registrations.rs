@@ -63,14 +63,20 @@ impl Registrations {
         send(ground, number);
     }
 
-    /// A response of which the branch names the user and the CSeq.
-    pub(super) fn response(&mut self, ground: &mut Ground, mark: Mark, cseq: u32, text: &Text<'_>) {
-        let Start::Response { status, line } = text.start else { return };
+    /// A response of which the branch names the user and the CSeq. A user who is registered by it is returned.
+    pub(super) fn response(
+        &mut self,
+        ground: &mut Ground,
+        mark: Mark,
+        cseq: u32,
+        text: &Text<'_>,
+    ) -> Option<u32> {
+        let Start::Response { status, line } = text.start else { return None };
         let (number, now) = (mark.place, ground.now);
-        let Some(user) = ground.users.get_mut(number as usize) else { return };
+        let user = ground.users.get_mut(number as usize)?;
         if user.cseq != cseq || user.phase == Phase::Idle || user.patient {
             ground.seen.late += 1;
-            return;
+            return None;
         }
         let (anew, since) = (user.anew, user.wait.since);
         let (begun, tried_before) = (user.begun, user.tried_before);
@@ -78,7 +84,8 @@ impl Registrations {
             let user = &mut ground.users[number as usize];
             (user.patient, user.tried_before) = (true, true);
             user.wait.until(at);
-            return ground.timers.set(at, Whose::User(number));
+            ground.timers.set(at, Whose::User(number));
+            return None;
         }
         let user = &mut ground.users[number as usize];
         match (status, user.phase) {
@@ -94,6 +101,7 @@ impl Registrations {
                 tally.succeeded(None);
                 self.registered += 1;
                 self.end(ground, number);
+                return Some(number);
             }
             // Who takes over may not know the challenge that the request answers.
             (401, phase) if phase == Phase::Asking || tried_before => {
@@ -113,6 +121,7 @@ impl Registrations {
                 self.end(ground, number);
             }
         }
+        None
     }
 
     /// A timer of a user's.

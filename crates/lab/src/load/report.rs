@@ -34,6 +34,47 @@ pub struct Report {
     /// For a mix, each kind by its name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub kinds: BTreeMap<&'static str, Count>,
+    /// How often each node fell silent and was set aside for a while, where there are several; what it had been sent went to
+    /// another, and counts as sent again.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub silences: BTreeMap<String, u64>,
+    /// Where users stay subscribed to their registration state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscriptions: Option<Kept>,
+}
+
+/// Subscriptions that users keep, from the beginning of the run: whatever was asked for is active at its end, or has failed.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Kept {
+    /// Asked for.
+    pub asked: u64,
+    /// Active at the end.
+    pub active: u64,
+    /// Refused, not answered, ended by the network, or not notified of what they were to hear of.
+    pub failed: u64,
+    /// Those of the failed that ended for want of an answer or of a NOTIFY.
+    pub unanswered: u64,
+    /// Messages sent again because nothing came in time.
+    pub retransmissions: u64,
+    /// Requests made anew after 503 or 500 with Retry-After, which is no failure.
+    pub retried: u64,
+    /// NOTIFYs that came, copies not counted.
+    pub notifies: u64,
+    /// Those of them that were answered with 200; the others were for a subscription that had ended here.
+    pub answered: u64,
+    /// Failures by cause.
+    pub failures: BTreeMap<String, u64>,
+    /// Latencies, each under its name.
+    #[serde(flatten)]
+    pub stages: Stages,
+}
+
+impl Kept {
+    pub(super) fn of(count: Count) -> Self {
+        let Count { started: asked, failed, unanswered, retransmissions, retried, failures, stages, .. } =
+            count;
+        Self { asked, failed, unanswered, retransmissions, retried, failures, stages, ..Self::default() }
+    }
 }
 
 /// How one kind of procedure fared.
@@ -162,6 +203,23 @@ impl fmt::Display for Report {
             )?;
             count.details(f)?;
         }
+        if let Some(kept) = &self.subscriptions {
+            writeln!(
+                f,
+                "\nsubscriptions kept: {} asked for, {} active, {} failed, {} retransmissions, {} made anew; {} NOTIFYs, {} answered",
+                kept.asked,
+                kept.active,
+                kept.failed,
+                kept.retransmissions,
+                kept.retried,
+                kept.notifies,
+                kept.answered
+            )?;
+            latencies(f, &kept.stages, &kept.failures)?;
+        }
+        for (node, count) in &self.silences {
+            writeln!(f, "silent: {node}, {count} times")?;
+        }
         for (what, count) in &self.unexpected {
             writeln!(f, "unexpected: {count} x {what}")?;
         }
@@ -193,29 +251,30 @@ impl Count {
                 self.courses.iter().map(|(course, count)| format!("{count} {course}")).collect();
             writeln!(f, "as planned: {}", courses.join(", "))?;
         }
+        latencies(f, &self.stages, &self.failures)
+    }
+}
+
+/// A table of what was measured, and why what failed did.
+fn latencies(f: &mut fmt::Formatter<'_>, stages: &Stages, failures: &BTreeMap<String, u64>) -> fmt::Result {
+    writeln!(f, "{:<33}{:>9}{:>10}{:>10}{:>10}{:>10}", "latency, ms", "count", "p50", "p95", "p99", "max")?;
+    let measured = stages.0.iter().filter(|(_, latency)| latency.count > 0);
+    for (Stage { label, .. }, latency) in measured {
+        let ms = |micros: u64| micros as f64 / 1000.0;
         writeln!(
             f,
-            "{:<33}{:>9}{:>10}{:>10}{:>10}{:>10}",
-            "latency, ms", "count", "p50", "p95", "p99", "max"
+            "{label:<33}{:>9}{:>10.2}{:>10.2}{:>10.2}{:>10.2}",
+            latency.count,
+            ms(latency.p50_us),
+            ms(latency.p95_us),
+            ms(latency.p99_us),
+            ms(latency.max_us)
         )?;
-        let measured = self.stages.0.iter().filter(|(_, latency)| latency.count > 0);
-        for (Stage { label, .. }, latency) in measured {
-            let ms = |micros: u64| micros as f64 / 1000.0;
-            writeln!(
-                f,
-                "{label:<33}{:>9}{:>10.2}{:>10.2}{:>10.2}{:>10.2}",
-                latency.count,
-                ms(latency.p50_us),
-                ms(latency.p95_us),
-                ms(latency.p99_us),
-                ms(latency.max_us)
-            )?;
-        }
-        for (cause, count) in &self.failures {
-            writeln!(f, "failed: {count} x {cause}")?;
-        }
-        Ok(())
     }
+    for (cause, count) in failures {
+        writeln!(f, "failed: {count} x {cause}")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

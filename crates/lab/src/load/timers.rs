@@ -21,7 +21,7 @@ pub(super) enum Whose {
     /// A MESSAGE.
     Message(u32),
     /// A subscription.
-    Subscription(u32),
+    Subscription { stays: bool, place: u32 },
 }
 
 /// All that is due some time. An entry counts only while its owner still waits for that very moment: what is reset leaves its

@@ -21,11 +21,31 @@ pub struct Scscf {
     address: SocketAddr,
     /// Contact and Path by user.
     bindings: BTreeMap<String, (String, String)>,
+    /// By user.
+    subscriptions: BTreeMap<String, Subscription>,
     tamper: Tamper,
     busy: Busy,
     /// Via of the requests that were.
     put_off: BTreeSet<String>,
     nonce: String,
+}
+
+/// What a NOTIFY is made of.
+struct Subscription {
+    to: SocketAddr,
+    /// All but the first CSeq and the state.
+    head: String,
+    cseq: u32,
+}
+
+impl Subscription {
+    fn notify(&mut self, state: &str) -> (SocketAddr, String) {
+        self.cseq += 1;
+        let (head, cseq) = (&self.head, self.cseq);
+        let text =
+            format!("{head}CSeq: {cseq} NOTIFY\r\nSubscription-State: {state}\r\nContent-Length: 0\r\n\r\n");
+        (self.to, text)
+    }
 }
 
 #[derive(Debug)]
@@ -93,6 +113,7 @@ impl Scscf {
         Self {
             address,
             bindings: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
             tamper: Box::new(|text| text),
             busy: Box::new(|_| false),
             put_off: BTreeSet::new(),
@@ -152,7 +173,12 @@ impl Scscf {
             return vec![(from, message.response("503 Later", "Retry-After: 1\r\n"))];
         }
         if message.start.starts_with("REGISTER ") {
-            return vec![(from, self.register(&message))];
+            let mut out = vec![(from, self.register(&message))];
+            if out[0].1.starts_with("SIP/2.0 200") {
+                let subscription = self.subscriptions.get_mut(user_of(message.get("To")));
+                out.extend(subscription.map(|one| one.notify("active;expires=600")));
+            }
+            return out;
         }
         let is_ack = message.start.starts_with("ACK ");
         let refuse = |message: &Message, line: &str| {
@@ -210,7 +236,7 @@ impl Scscf {
     }
 
     /// The 200 (OK) and the NOTIFY.
-    fn subscribe(&self, message: &Message, from: SocketAddr) -> Vec<(SocketAddr, String)> {
+    fn subscribe(&mut self, message: &Message, from: SocketAddr) -> Vec<(SocketAddr, String)> {
         let (own, path) = (self.address, message.get("Record-Route"));
         let tag = if message.get("To").contains(";tag=") { "" } else { ";tag=notifier" };
         let expires = message.get("Expires");
@@ -220,19 +246,24 @@ impl Scscf {
             &format!("To: {}{tag}", message.get("To")),
             1,
         );
-        let state = if expires == "0" { "terminated;reason=timeout" } else { "active;expires=600" };
         let contact = message.get("Contact").trim_matches(['<', '>']);
-        let notify = format!(
+        let head = format!(
             "NOTIFY {contact} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bKnotify{}\r\nRoute: {path}\r\n\
-             From: {}{tag}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} NOTIFY\r\nContact: <sip:reg@{own}>\r\nEvent: reg\r\n\
-             Subscription-State: {state}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+             From: {}{tag}\r\nTo: {}\r\nCall-ID: {}\r\nContact: <sip:reg@{own}>\r\nEvent: reg\r\nMax-Forwards: 70\r\n",
             message.get("Call-ID"),
             message.get("To"),
             message.get("From"),
             message.get("Call-ID"),
-            message.get("CSeq").split(' ').next().unwrap(),
         );
-        vec![(from, ok), (address_of(path), notify)]
+        let name = user_of(message.get("To")).to_owned();
+        let former = self.subscriptions.remove(&name).map_or(0, |former| former.cseq);
+        let mut subscription = Subscription { to: address_of(path), head, cseq: former };
+        if expires == "0" {
+            return vec![(from, ok), subscription.notify("terminated;reason=timeout")];
+        }
+        let notify = subscription.notify("active;expires=600");
+        self.subscriptions.insert(name, subscription);
+        vec![(from, ok), notify]
     }
 
     fn register(&mut self, message: &Message) -> String {

@@ -21,10 +21,10 @@ pub(crate) struct Load {
 pub(crate) enum LoadCommand {
     /// Initial registrations: REGISTER, 401, answer, 200.
     #[command(after_help = REGISTERING)]
-    Register(LoadPlan),
+    Register(LoadRegistrations),
     /// Registers everybody first, then measures protected re-registrations.
     #[command(after_help = REGISTERING)]
-    Reregister(LoadPlan),
+    Reregister(LoadRegistrations),
     /// Registers callers and callees first, then measures calls, both ends of which are played here.
     #[command(after_help = CALLING)]
     Call(LoadCall),
@@ -37,11 +37,21 @@ impl LoadCommand {
     /// What all have in common.
     pub(crate) fn plan(&self) -> &LoadPlan {
         match self {
-            Self::Register(plan) | Self::Reregister(plan) => plan,
+            Self::Register(args) | Self::Reregister(args) => &args.plan,
             Self::Call(args) => &args.plan,
             Self::Mixed(args) => &args.plan,
         }
     }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LoadRegistrations {
+    #[command(flatten)]
+    pub(crate) plan: LoadPlan,
+    /// Each user subscribes to its registration state once it is registered, and stays subscribed: every further registration
+    /// of its must be followed by a NOTIFY
+    #[arg(long)]
+    pub(crate) subscribe: bool,
 }
 
 #[derive(Args, Debug)]

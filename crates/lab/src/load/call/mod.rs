@@ -251,7 +251,7 @@ impl Calls {
                 Some(call) if call.called.wait.due == Some(at) => self.on(ground, place, Call::callee_due),
                 _ => {}
             },
-            Whose::User(_) | Whose::Message(_) | Whose::Subscription(_) => {}
+            Whose::User(_) | Whose::Message(_) | Whose::Subscription { .. } => {}
         }
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cluster;
+mod kept;
 mod mix;
 #[path = "../../../tests/load_scscf/mod.rs"]
 mod scscf;
@@ -54,9 +55,15 @@ impl World {
         habits: Habits,
         scscf: Scscf,
     ) -> Self {
-        let sockets: Vec<SocketAddr> = (6000..6004).map(|port| ([127, 0, 0, 1], port).into()).collect();
         let plan = Plan { users: pairs, proxies: nodes.to_vec(), entry, ..Plan::new(PROXY.into()) };
-        let ground = Ground::new(&plan, &sockets, true);
+        Self::of(&plan, habits, scscf)
+    }
+
+    /// Everybody of a plan, registered.
+    pub(crate) fn of(plan: &Plan, habits: Habits, scscf: Scscf) -> Self {
+        let sockets: Vec<SocketAddr> = (6000..6004).map(|port| ([127, 0, 0, 1], port).into()).collect();
+        let (nodes, pairs) = (&plan.proxies, plan.users);
+        let ground = Ground::new(plan, &sockets, true);
         let mut world = Self {
             engine: Engine::new(ground, habits),
             scscf,
@@ -64,7 +71,7 @@ impl World {
             under_way: BTreeMap::new(),
             number: 0,
             lose: Box::new(|_| false),
-            nodes: nodes.to_vec(),
+            nodes: nodes.clone(),
             dead: Vec::new(),
             entered: BTreeMap::new(),
             entries: BTreeMap::new(),
