@@ -56,8 +56,6 @@ pub enum Input {
     Fenced { shard: ShardId, fence: Fence },
     /// This node shall give all its shards away.
     Drain,
-    /// Registered users here, for the others to see.
-    Users(u64),
 }
 
 /// What is to be done. Each [`Output::Beat`], [`Output::Take`] and [`Output::Release`] is answered by one input, if need be by
@@ -188,7 +186,6 @@ impl Ownership {
                 self.me.draining = true;
                 self.groups.iter_mut().for_each(Group::hasten);
             }
-            Input::Users(users) => self.me.users = users,
         }
         if self.is_replaced {
             return;

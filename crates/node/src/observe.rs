@@ -170,10 +170,6 @@ impl Shell {
             }
             (true, true) | (false, false) => {}
         }
-        if before.sessions != after.sessions {
-            let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-            telemetry.sessions.inc_by(number(after.sessions) - number(before.sessions));
-        }
         match (before.reauthentication, after.reauthentication) {
             (false, true) => {
                 telemetry.reauthentications_started.inc();

@@ -212,17 +212,21 @@ pub(crate) async fn begin(config: Config, store: Arc<dyn Store>) -> anyhow::Resu
     Ok((shell, close_http, Started { sip_addrs, http_addr }))
 }
 
+/// However long it took to give the shards away, what is under way gets so many milliseconds to be answered.
+const LAST_ANSWERS: u64 = 1_000;
+
 async fn end(shell: Rc<Shell>, close_http: Closing) {
     let tick = Duration::from_millis(10);
     let until = shell.clock.tick() + shell.config.node.stop_within * 1000;
     // Requests are taken as long as there are shards to give away: each finds its user, here or there.
     shell.drain();
     let has_users = || !shell.membership.is_drained() || shell.loans.lent() > 0;
-    while !shell.is_alone() && shell.clock.tick() < until && has_users() {
+    while shell.has_heirs() && shell.clock.tick() < until && has_users() {
         tokio::time::sleep(tick).await;
     }
     shell.draining.set(true);
     shell.transport.closed.set(true);
+    let until = until.max(shell.clock.tick() + LAST_ANSWERS);
     while shell.clock.tick() < until {
         let waiting =
             shell.transactions.table.borrow().unanswered() + shell.cx.pending() + shell.deliveries.waiting();

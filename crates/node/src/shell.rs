@@ -12,6 +12,7 @@ use crate::actor::next_hop::NextHops;
 use crate::actor::relaying::Relays;
 use crate::actor::residents::Shards;
 use crate::actor::sending::Outbox;
+use crate::actor::shard::Woken;
 use crate::actor::transactions::Transactions;
 use crate::actor::transport::Transport;
 use crate::clock::Clock;
@@ -75,6 +76,9 @@ impl Default for Pacer {
 /// almost no request makes it arm an earlier one, which would cost the event loop a wake-up of its own.
 const LONGEST: u64 = 100;
 
+/// How long users who are due wait for others who are being loaded.
+const BREATH: Duration = Duration::from_millis(2);
+
 impl Shell {
     /// Runs something that must not end its caller if it panics.
     pub(crate) fn contained<T>(self: &Rc<Self>, run: impl FnOnce(&Rc<Self>) -> T) -> Option<T> {
@@ -133,8 +137,11 @@ impl Shell {
                 shell.bring_held();
                 shell.take_own();
             });
-            while self.contained(Self::wake_due).unwrap_or(false) {
-                tokio::task::yield_now().await;
+            // The next round looks at every timer again, however many users are due: a lease must not lapse for them.
+            match self.contained(Self::wake_due) {
+                Some(Woken::Some) => tokio::task::yield_now().await,
+                Some(Woken::AsManyAsCanBeLoaded) => tokio::time::sleep(BREATH).await,
+                Some(Woken::All) | None => {}
             }
         }
     }

@@ -80,6 +80,7 @@ telemetry! {
         connections_refused = "connections_refused", "Connections above the limit";
         connections_idle = "connections_idle", "Connections closed because nothing came";
         saves = "saves", "Records written or erased";
+        saved_again = "saves_again", "Records that the store did not take at once, and was told again";
         store_failures = "store_failures", "Store operations that failed";
         activated = "users_activated", "Actors started";
         given = "given_to_peers", "Messages given to the node that owns their user";

@@ -149,10 +149,49 @@ fn nothing_is_said_that_could_not_be_saved() {
         assert!(answer.starts_with("SIP/2.0 503") && answer.contains("Retry-After: "), "{answer}");
         store.set(Fault::None);
         assert_ne!(scene.user("alice")["state"], "registered");
-        assert_eq!(scene.metric("rollcall_store_failures_total"), 1);
+        assert!(scene.metric("rollcall_store_failures_total") >= 1);
+        let again = scene.metric("rollcall_saves_again_total");
+        assert_eq!(
+            again > 0,
+            matches!(fault, Fault::Unavailable),
+            "another owner's record is not tried again"
+        );
         let answer = alice.answer_with(&nonce, &RES, 600);
         assert!(answer.starts_with("SIP/2.0 200"), "the challenge still stands: {answer}");
     }
+}
+
+#[test]
+fn what_the_hss_answered_is_saved_as_soon_as_the_store_is_back() {
+    let (store, scene) = faulty(&[]);
+    let mut alice = phone(&scene, "alice");
+    let nonce = alice.challenge();
+    store.set(Fault::Unavailable);
+    let back = std::thread::spawn({
+        let store = Arc::clone(&store);
+        move || {
+            std::thread::sleep(Duration::from_millis(700));
+            store.set(Fault::None);
+        }
+    });
+    let answer = alice.answer_with(&nonce, &RES, 600);
+    assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+    back.join().unwrap();
+    assert_eq!(scene.user("alice")["state"], "registered");
+    assert_eq!(scene.metric("rollcall_registered_users"), 1);
+}
+
+#[test]
+fn what_could_not_be_saved_is_counted_nowhere() {
+    let (store, scene) = faulty(&[]);
+    let mut alice = phone(&scene, "alice");
+    let nonce = alice.challenge();
+    store.set(Fault::Fenced);
+    let answer = alice.answer_with(&nonce, &RES, 600);
+    assert!(answer.starts_with("SIP/2.0 503"), "{answer}");
+    assert_eq!(scene.metric("rollcall_registered_users"), 0);
+    let recent = scene.user("alice")["recent"].to_string();
+    assert!(!recent.contains("200 OK to REGISTER"), "{recent}");
 }
 
 #[test]

@@ -214,8 +214,8 @@ impl Group {
         let slot = &self.slots[usize::from(place)];
         match &slot.hold {
             Hold::Mine(fence) if now < self.until => Whose::Mine(fence),
-            Hold::Mine(fence) | Hold::Lost(fence) => Whose::Suspended(fence),
-            Hold::Leaving(fence) => Whose::Leaving(fence),
+            Hold::Leaving(fence) if now < self.until => Whose::Leaving(fence),
+            Hold::Mine(fence) | Hold::Leaving(fence) | Hold::Lost(fence) => Whose::Suspended(fence),
             Hold::Not | Hold::Releasing(_) => {
                 let owner = slot.owner.as_ref().and_then(|owner| self.member(owner));
                 match owner

@@ -116,7 +116,11 @@ impl Shell {
             Place::Suspended if parcel.is_in_dialog() && self.shards.is_here(impi) => {
                 self.hand_in(impi, parcel)
             }
-            Place::Suspended => self.decline(parcel),
+            Place::Suspended => match self.membership.ailing_since() {
+                Some(_) => self.hold(impi, parcel, patience.min(self.doubted_until(self.clock.tick()))),
+                // It was this node that was away, and what it finds may be old.
+                None => self.decline(parcel),
+            },
             // Whoever sent it here looks for the owner, and knows how long it has waited already.
             Place::Leaving | Place::Nowhere | Place::At(_) if parcel.sender().is_some() => {
                 if let Some((slot, number)) = parcel.sender() {
@@ -179,7 +183,8 @@ impl Shell {
             let has_place = match self.place(ShardId::of(impi.as_str())) {
                 Place::At(slot) => self.links.is_up(slot),
                 Place::Nowhere | Place::Leaving => self.shards.is_here(&impi),
-                Place::Mine | Place::Suspended => true,
+                Place::Mine => true,
+                Place::Suspended => parcel.is_in_dialog() && self.shards.is_here(&impi),
             };
             if has_place || self.clock.tick() >= until {
                 self.bring_until(&impi, parcel, until);
@@ -259,6 +264,18 @@ impl Shell {
         }
     }
 
+    /// Brings something that waited for a user and reached nobody, and its copies.
+    pub(super) fn bring_anew(self: &Rc<Self>, impi: &Impi, parcel: Parcel) {
+        let copies = match &parcel {
+            Parcel::Request { tx, .. } => self.copies.lost(*tx),
+            Parcel::Ack { .. } | Parcel::Demand { .. } | Parcel::Wish { .. } | Parcel::Sibling { .. } => {
+                Vec::new()
+            }
+        };
+        self.bring(impi, parcel);
+        copies.into_iter().for_each(|copy| self.bring(impi, copy));
+    }
+
     /// The store says that a user is another node's now: what it owed is brought there, as soon as it is known where.
     pub(super) fn bring_elsewhere(self: &Rc<Self>, impi: Impi, parcel: Parcel) {
         if let Parcel::Request { tx, .. } = &parcel {
@@ -271,8 +288,10 @@ impl Shell {
             tokio::time::sleep(LOOK).await;
             match shell.place(ShardId::of(impi.as_str())) {
                 // The table says otherwise; whoever asked may ask again.
-                Place::Mine | Place::Suspended => shell.decline(parcel),
-                Place::Leaving | Place::At(_) | Place::Nowhere => shell.bring_again(&impi, parcel),
+                Place::Mine => shell.decline(parcel),
+                Place::Suspended | Place::Leaving | Place::At(_) | Place::Nowhere => {
+                    shell.bring_again(&impi, parcel);
+                }
             }
         });
     }

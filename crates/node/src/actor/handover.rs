@@ -71,19 +71,18 @@ impl Shell {
     /// A user of a shard that is being left ended, or said that it is busy, or is lent.
     pub(super) fn look_whether_quiet(self: &Rc<Self>, shard: ShardId) {
         let Some((to, stage)) = self.shards.stage(shard) else { return };
-        let standing = self.shards.standing(shard);
-        let all = |stay: Stay| standing.iter().all(|(_, at)| *at == stay);
+        let all = |stay: Stay| self.shards.all_stand(shard, stay);
         match stage {
-            _ if standing.is_empty() => self.give_up(shard),
+            _ if self.shards.is_deserted(shard) => self.give_up(shard),
             Stage::Asked if all(Stay::Busy) => {
                 let heir = self.member_slot(&to);
-                let users = standing.into_iter().map(|(impi, _)| impi).collect();
+                let users = self.shards.names(shard);
                 if heir.is_some_and(|heir| self.say(heir, &Word::Lend { shard, users })) {
                     self.shards.set_stage(shard, Stage::Offered);
                 }
             }
             Stage::Lending(heir) if all(Stay::Lent) => {
-                for (impi, _) in standing {
+                for impi in self.shards.names(shard) {
                     self.loans.lend(impi, heir);
                     self.telemetry.lent.inc();
                 }
@@ -136,11 +135,11 @@ impl Shell {
     }
 
     /// The shard is another node's: whoever was here ends without a word.
+    #[allow(clippy::disallowed_methods, reason = "one to each actor, which is not here for anybody else")]
     pub(super) fn end_shard(self: &Rc<Self>, shard: ShardId) {
         self.shards.set_leaving(shard, None);
-        for addr in self.shards.actors(shard) {
-            // One that has no room for this hears from the store that it is not the owner's any more.
-            let _ = addr.try_send(Depart);
+        for addr in self.shards.evict(shard, |impi| self.loans.owner(impi).is_some()) {
+            addr.do_send(Depart);
         }
         self.telemetry.users.dec_by(self.shards.end(shard));
     }

@@ -15,8 +15,8 @@ use store::{Error, Leases, Pending, ShardId, Store};
 pub(crate) struct Membership {
     pub(crate) ownership: RefCell<Ownership>,
     ttl: u64,
-    /// The store failed lately: users are kept as they were before each step.
-    ailing: Cell<bool>,
+    /// Since which tick the store fails: users are kept as they were before each step.
+    ailing: Cell<Option<u64>>,
     drained: Cell<bool>,
     /// What happened and has not been told yet.
     inputs: RefCell<VecDeque<Input>>,
@@ -63,15 +63,15 @@ impl Membership {
         Self {
             ownership: RefCell::new(Ownership::new(me, group_of, timing, now)),
             ttl,
-            ailing: Cell::new(false),
+            ailing: Cell::new(None),
             drained: Cell::new(false),
             inputs: RefCell::default(),
             busy: Cell::new(false),
         }
     }
 
-    /// Whether the store failed lately.
-    pub(crate) fn is_ailing(&self) -> bool {
+    /// Since which tick the store fails, if it does.
+    pub(crate) fn ailing_since(&self) -> Option<u64> {
         self.ailing.get()
     }
 
@@ -136,7 +136,7 @@ impl Shell {
                 }
             }
             Error::Unavailable(_) => {
-                if !self.membership.ailing.replace(true) {
+                if self.store_ails() {
                     tracing::error!(%impi, %error, "store");
                 }
             }
@@ -144,9 +144,21 @@ impl Shell {
         }
     }
 
+    /// The store does not do what is asked of it; tells whether that is new.
+    fn store_ails(&self) -> bool {
+        let since = self.membership.ailing.get();
+        self.membership.ailing.set(since.or(Some(self.clock.tick())));
+        since.is_none()
+    }
+
+    /// Until which tick a store that fails may be expected back by whoever waits: for the time of a lease it may be a hiccup.
+    pub(crate) fn doubted_until(&self, now: u64) -> u64 {
+        self.membership.ailing.get().unwrap_or(now) + self.config.cluster.lease
+    }
+
     /// The store does what is asked of it.
     pub(crate) fn store_works(&self) {
-        if self.membership.ailing.replace(false) {
+        if self.membership.ailing.take().is_some() {
             tracing::info!("the store works again");
         }
     }
@@ -191,6 +203,7 @@ impl Shell {
                         }
                         Err(error) => {
                             tracing::debug!(group, %error, "the lease was not renewed");
+                            shell.store_ails();
                             shell.telemetry.store_failures.inc();
                             None
                         }
@@ -250,7 +263,9 @@ impl Shell {
     fn restore(self: &Rc<Self>, group: u16, shards: Vec<(ShardId, Fence)>, tries: u32) {
         let restoring = self.leases().restore(group, &shards);
         self.then(restoring, move |shell, restored| {
-            shards.iter().for_each(|(shard, _)| shell.read_deadlines_again(*shard));
+            if tries == RESTORES || restored.is_ok() {
+                shards.iter().for_each(|(shard, _)| shell.read_deadlines_again(*shard));
+            }
             let Err(error) = restored else { return };
             tracing::warn!(group, %error, tries, "what was written lately could not be sent again");
             if tries > 0 {

@@ -22,6 +22,8 @@ pub(crate) struct Shards {
     due: RefCell<BTreeSet<(Timestamp, ShardId)>>,
     /// Actors that live, and users who are being loaded.
     residents: Cell<usize>,
+    /// Users on their way from the store.
+    loading: Cell<usize>,
     pub(super) crashes: RefCell<AHashMap<Impi, Crashes>>,
 }
 
@@ -29,6 +31,8 @@ pub(crate) struct Shards {
 pub(super) struct Shard {
     pub(super) residents: AHashMap<Impi, Resident>,
     deadlines: BTreeSet<(Timestamp, Impi)>,
+    /// How often it has ended here.
+    term: u64,
     /// Registered users, as far as they are counted.
     registered: i64,
     /// Its users are to leave, for an owner to come.
@@ -68,6 +72,7 @@ impl Default for Shards {
             leaving: RefCell::default(),
             due: RefCell::default(),
             residents: Cell::new(0),
+            loading: Cell::new(0),
             crashes: RefCell::default(),
         }
     }
@@ -77,6 +82,19 @@ impl Shards {
     /// Actors that live.
     pub(crate) fn residents(&self) -> usize {
         self.residents.get()
+    }
+
+    /// Users on their way from the store.
+    pub(super) fn loading(&self) -> usize {
+        self.loading.get()
+    }
+
+    pub(super) fn begin_loading(&self) {
+        self.loading.set(self.loading.get() + 1);
+    }
+
+    pub(super) fn end_loading(&self) {
+        self.loading.set(self.loading.get().saturating_sub(1));
     }
 
     pub(super) fn shard(&self, shard: ShardId) -> &RefCell<Shard> {
@@ -154,8 +172,34 @@ impl Shards {
         self.change_deadlines(shard, BTreeSet::pop_first).map(|(_, impi)| impi)
     }
 
-    pub(crate) fn leave(&self, impi: &Impi) {
-        self.remove(impi);
+    /// The user with these duties is here no longer; another one of the same name stays.
+    pub(crate) fn leave(&self, impi: &Impi, duties: &Rc<Duties>) {
+        let is_meant = match self.of(impi).borrow().residents.get(impi) {
+            Some(Resident::Here(_, of) | Resident::Loading(of, _)) => Rc::ptr_eq(of, duties),
+            None => false,
+        };
+        if is_meant {
+            self.remove(impi);
+        }
+    }
+
+    /// The actors of a shard that ends here, but for those that `stay`; they are here no longer.
+    pub(super) fn evict(&self, shard: ShardId, stay: impl Fn(&Impi) -> bool) -> Vec<Addr<UserActor>> {
+        let mut evicted = Vec::new();
+        self.shard(shard).borrow_mut().residents.retain(|impi, resident| match resident {
+            Resident::Here(addr, _) if !stay(impi) => {
+                evicted.push(addr.clone());
+                false
+            }
+            Resident::Here(..) | Resident::Loading(..) => true,
+        });
+        self.residents.set(self.residents.get().saturating_sub(evicted.len()));
+        evicted
+    }
+
+    /// Which of our times with a shard it is.
+    pub(super) fn term(&self, shard: ShardId) -> u64 {
+        self.shard(shard).borrow().term
     }
 
     /// One more registered user of a shard, or one less.
@@ -188,7 +232,9 @@ impl Shards {
             if shard.residents.is_empty() { Vec::new() } else { stay.cloned().collect() }
         };
         self.change_deadlines(shard, |deadlines| *deadlines = stay.into_iter().collect());
-        std::mem::take(&mut self.shard(shard).borrow_mut().registered)
+        let mut shard = self.shard(shard).borrow_mut();
+        shard.term += 1;
+        std::mem::take(&mut shard.registered)
     }
 
     /// The users of a shard are to leave, or need not any more.
@@ -217,14 +263,22 @@ impl Shards {
         }
     }
 
-    /// How the users of a shard stand who are still here; those who are being loaded stay for now.
-    pub(super) fn standing(&self, shard: ShardId) -> Vec<(Impi, Stay)> {
-        let shard = self.shard(shard).borrow();
-        let standing = shard.residents.iter().map(|(impi, resident)| match resident {
-            Resident::Here(_, duties) => (impi.clone(), duties.stay()),
-            Resident::Loading(..) => (impi.clone(), Stay::Unasked),
-        });
-        standing.collect()
+    /// Whether all users of a shard who are still here stand so; those who are being loaded stay for now.
+    pub(super) fn all_stand(&self, shard: ShardId, wanted: Stay) -> bool {
+        self.shard(shard).borrow().residents.values().all(|resident| match resident {
+            Resident::Here(_, duties) => duties.stay() == wanted,
+            Resident::Loading(..) => false,
+        })
+    }
+
+    /// Whether nobody of a shard is here.
+    pub(super) fn is_deserted(&self, shard: ShardId) -> bool {
+        self.shard(shard).borrow().residents.is_empty()
+    }
+
+    /// The users of a shard who are here.
+    pub(super) fn names(&self, shard: ShardId) -> Vec<Impi> {
+        self.shard(shard).borrow().residents.keys().cloned().collect()
     }
 
     /// The shards whose users are to leave, and since when.

@@ -1,9 +1,12 @@
 //! RFC 3261 §18.1.1, RFC 3263 §4.3 — requests on their way out: each goes to one place after the other until one takes it.
 
+mod invites;
+
 use super::next_hop::{Candidates, Question, Way, Wish};
 use super::transport::LARGEST_DATAGRAM;
 use crate::shell::Shell;
 use ahash::AHashMap;
+use invites::Invites;
 use scscf::{Event, Impi, Purpose, Reply, ServerTx};
 use sip::transaction::{ClientId, Flow, ViaTemplate};
 use sip::{Method, Name, Request, Response, Status, Transport as Kind};
@@ -53,7 +56,7 @@ impl Delayed {
 pub(crate) struct Outbox {
     sent: RefCell<AHashMap<ClientId, Sent>>,
     /// The INVITEs among them, and those that wait for a name: what a CANCEL may be for.
-    invites: RefCell<AHashMap<(Impi, Purpose), ClientId>>,
+    invites: RefCell<Invites>,
     /// Those sent by UDP that have another place to go.
     movable: RefCell<BTreeSet<(SocketAddr, ClientId)>>,
     last: Cell<u64>,
@@ -92,7 +95,7 @@ impl Outbox {
 
     fn put(&self, id: ClientId, sent: Sent, flow: &Flow) {
         if sent.is_invite {
-            self.invites.borrow_mut().insert((sent.impi.clone(), sent.purpose), id);
+            self.invites.borrow_mut().insert(&sent.impi, sent.purpose, id);
         }
         if !flow.transport.is_reliable() && !sent.candidates.is_last() {
             self.movable.borrow_mut().insert((flow.remote, id));
@@ -115,7 +118,7 @@ impl Outbox {
     }
 
     pub(super) fn forget_invite(&self, impi: &Impi, purpose: Purpose) {
-        self.invites.borrow_mut().remove(&(impi.clone(), purpose));
+        self.invites.borrow_mut().remove(impi, purpose);
     }
 }
 
@@ -132,7 +135,7 @@ impl Shell {
     fn delay(self: &Rc<Self>, question: Question, sending: Sending, wish: Wish) {
         let id = self.outbox.draw_id();
         if *sending.request.method() == Method::Invite {
-            self.outbox.invites.borrow_mut().insert((sending.impi.clone(), sending.purpose), id);
+            self.outbox.invites.borrow_mut().insert(&sending.impi, sending.purpose, id);
         }
         self.await_name(question, Delayed { load: Load::Request(id, sending), wish });
     }
@@ -163,8 +166,8 @@ impl Shell {
 
     fn resume_request(self: &Rc<Self>, id: ClientId, sending: Sending, candidates: Option<Candidates>) {
         if *sending.request.method() == Method::Invite {
-            let key = (sending.impi.clone(), sending.purpose);
-            let is_wanted = self.outbox.invites.borrow_mut().remove(&key) == Some(id);
+            let known = self.outbox.invites.borrow_mut().remove(&sending.impi, sending.purpose);
+            let is_wanted = known == Some(id);
             // Whoever cancelled it was told so.
             if !is_wanted {
                 return;
@@ -325,8 +328,8 @@ impl Shell {
     /// RFC 3261 §9.1: ends an INVITE of a user's at the place where it is now; it goes to no other. One that still waits for
     /// its name is not sent, and is told to be unsendable; one that has its answer stays as it is.
     pub(crate) fn cancel_sent(self: &Rc<Self>, impi: &Impi, purpose: Purpose, reason: Option<&str>) {
-        let key = (impi.clone(), purpose);
-        let Some(id) = self.outbox.invites.borrow().get(&key).copied() else { return };
+        let known = self.outbox.invites.borrow().get(impi, purpose);
+        let Some(id) = known else { return };
         let is_sent = match self.outbox.sent.borrow_mut().get_mut(&id) {
             Some(sent) => {
                 sent.is_cancelled = true;
@@ -339,18 +342,14 @@ impl Shell {
             // An INVITE whose final response is on its way needs no CANCEL.
             let _ = self.transact(|table, now, out| table.cancel(id, cancel, reason, now, out));
         } else {
-            self.outbox.invites.borrow_mut().remove(&key);
-            let (impi, purpose) = key;
-            self.deliver_reply(impi, purpose, Reply::Unsendable);
+            self.outbox.invites.borrow_mut().remove(impi, purpose);
+            self.deliver_reply(impi.clone(), purpose, Reply::Unsendable);
         }
     }
 
     /// Cancels every INVITE of a user who lost what it knew of them: nobody waits for an answer any more.
     pub(crate) fn cancel_all(self: &Rc<Self>, impi: &Impi) {
-        let invites = self.outbox.invites.borrow();
-        let own = invites.keys().filter(|(owner, _)| owner == impi);
-        let own: Vec<Purpose> = own.map(|(_, purpose)| *purpose).collect();
-        drop(invites);
+        let own = self.outbox.invites.borrow().of(impi);
         for purpose in own {
             self.cancel_sent(impi, purpose, None);
         }

@@ -21,10 +21,22 @@ pub(super) struct Crashes {
     count: u32,
 }
 
+/// How many of the users whose time has come were woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    All,
+    /// The others get their turn when everybody else had one.
+    Some,
+    /// The others have to wait until some of these are here.
+    AsManyAsCanBeLoaded,
+}
+
 /// The window of the crash budget, milliseconds.
 const MINUTE: u64 = 60_000;
 /// Deadlines handled before others get their turn.
 const DUE_AT_ONCE: usize = 256;
+/// Users on their way from the store, beyond whom no deadline fetches more: others want to be loaded, too.
+const LOADING_AT_ONCE: usize = 1_024;
 /// Actors told to leave before others get their turn.
 const LEAVING_AT_ONCE: usize = 64;
 
@@ -75,7 +87,7 @@ impl Shell {
                 owed.into_iter().for_each(|owed| self.decline(owed));
             }
             Err(SendError::Closed(Happen(event))) => {
-                self.shards.leave(impi);
+                self.shards.leave(impi, duties);
                 self.activate(impi, event, owed);
             }
         }
@@ -110,19 +122,35 @@ impl Shell {
     fn activate(self: &Rc<Self>, impi: &Impi, event: Event, owed: Option<Parcel>) {
         let duties = Rc::new(Duties::default());
         owed.into_iter().for_each(|owed| duties.owe(owed));
-        match self.store.load(ShardId::of(impi.as_str()), impi) {
+        let shard = ShardId::of(impi.as_str());
+        match self.store.load(shard, impi) {
             Pending::Ready(loaded) => self.arrive(impi, &duties, loaded, vec![event]),
             Pending::Later(loading) => {
                 self.shards.enter(impi, Resident::Loading(Rc::clone(&duties), vec![event]));
+                self.shards.begin_loading();
+                let term = self.shards.term(shard);
                 let (shell, impi) = (Rc::clone(self), impi.clone());
                 tokio::task::spawn_local(async move {
                     let loaded = loading.await;
-                    let resident = shell.shards.remove(&impi);
-                    if let Some(Resident::Loading(duties, events)) = resident {
+                    shell.shards.end_loading();
+                    let Some(Resident::Loading(duties, events)) = shell.shards.remove(&impi) else { return };
+                    if shell.shards.term(shard) == term {
                         shell.arrive(&impi, &duties, loaded, events);
+                    } else {
+                        shell.came_too_late(&impi, &duties, &events);
                     }
                 });
             }
+        }
+    }
+
+    /// The shard went away while a user was loaded; if it came back, the record may be another.
+    fn came_too_late(self: &Rc<Self>, impi: &Impi, duties: &Duties, events: &[Event]) {
+        if events.iter().any(|event| matches!(event, Event::Deadline)) {
+            self.retry_deadline(impi);
+        }
+        for owed in duties.default_on_all() {
+            self.bring_anew(impi, owed);
         }
     }
 
@@ -183,7 +211,7 @@ impl Shell {
         // While the stack unwinds nothing may be borrowed that the actor was using: others do it.
         let shell = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            shell.shards.leave(&impi);
+            shell.shards.leave(&impi, &duties);
             shell.count_crash(&impi);
             // The record's own deadline comes back with the next activation, at the latest then.
             shell.shards.rearm(&impi, armed, None);
@@ -234,11 +262,14 @@ impl Shell {
         at
     }
 
-    /// Wakes the users whose time has come; `true` if more of them wait.
-    pub(crate) fn wake_due(self: &Rc<Self>) -> bool {
+    /// Wakes users whose time has come, as many as others can bear with.
+    pub(crate) fn wake_due(self: &Rc<Self>) -> Woken {
         let now = self.clock.now();
         for _ in 0..DUE_AT_ONCE {
-            let Some(impi) = self.shards.pop_due(now) else { return false };
+            if self.shards.loading() >= LOADING_AT_ONCE {
+                return Woken::AsManyAsCanBeLoaded;
+            }
+            let Some(impi) = self.shards.pop_due(now) else { return Woken::All };
             let place = self.place(ShardId::of(impi.as_str()));
             if self.loans.lender(&impi).is_some() {
                 // It comes home with its deadline.
@@ -250,7 +281,7 @@ impl Shell {
                 self.deliver(&impi, Event::Deadline, None);
             }
         }
-        true
+        Woken::Some
     }
 
     /// Lets the actors of silent users end; their records stay.

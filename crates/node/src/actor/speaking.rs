@@ -264,6 +264,13 @@ impl Shell {
         self.membership.ownership.borrow().members().len() <= 1
     }
 
+    /// Whether another node is there that would have what is ours.
+    pub(crate) fn has_heirs(&self) -> bool {
+        let ownership = self.membership.ownership.borrow();
+        let me = &ownership.me().node;
+        ownership.members().iter().any(|member| member.node != *me && !member.draining)
+    }
+
     /// Forgets INVITEs at other nodes whose 2xx cannot come again.
     pub(crate) fn forget_accepted(&self) {
         let now = self.clock.tick();
