@@ -3,11 +3,11 @@
 
 mod scene;
 
-use scene::{DOMAIN, eventually, phone, scene_on};
+use scene::{DOMAIN, Scene, eventually, phone, scene_on};
 use scscf::{Impi, Impu, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::{Beat, Claim, Claimed, Error, Fence, Filter, Leases, Loaded, Member, Memory, Page, Pending};
 use store::{ShardId, Store, Write};
 
@@ -109,19 +109,55 @@ fn now<T>(asked: Pending<Result<T, Error>>) -> T {
     answer.unwrap()
 }
 
-#[test]
-fn a_record_that_was_read_before_another_node_had_the_shard_is_not_used() {
-    let store = Arc::new(Remote::default());
-    let scene = scene_on(
+fn member_of(store: &Arc<Remote>, lease: &str) -> Scene {
+    scene_on(
         store.clone(),
         &[
             ("ROLLCALL__NODE__ID", "n1"),
             ("ROLLCALL__NODE__PASSIVATE_AFTER", "1"),
             ("ROLLCALL__STORE__KIND", "redis"),
             ("ROLLCALL__CLUSTER__LISTEN", "127.0.0.1:0"),
-            ("ROLLCALL__CLUSTER__LEASE", "1000"),
+            ("ROLLCALL__CLUSTER__LEASE", lease),
         ],
-    );
+    )
+}
+
+#[test]
+fn while_a_lease_is_in_doubt_requests_wait_as_long_as_it_may_be_a_hiccup() {
+    let store = Arc::new(Remote::default());
+    let scene = member_of(&store, "4000");
+    let mut alice = phone(&scene, "alice");
+    for is_hiccup in [true, false] {
+        store.cut_off.store(true, Ordering::SeqCst);
+        // A fifth of it is kept for clocks that differ.
+        std::thread::sleep(Duration::from_millis(3_400));
+        let text = alice.register("nonce=\"\",response=\"\"", 600);
+        let asked = Instant::now();
+        alice.send(&text);
+        if is_hiccup {
+            std::thread::sleep(Duration::from_millis(100));
+            store.cut_off.store(false, Ordering::SeqCst);
+        }
+        let answer = alice.take();
+        let wanted = if is_hiccup { "SIP/2.0 401" } else { "SIP/2.0 503" };
+        assert!(answer.starts_with(wanted), "{answer}");
+        assert!(is_hiccup || answer.contains("Retry-After: "), "{answer}");
+        assert!(asked.elapsed() < Duration::from_millis(1_500), "{:?}", asked.elapsed());
+    }
+    // It has been away for long: nobody waits any more.
+    let text = alice.register("nonce=\"\",response=\"\"", 600);
+    std::thread::sleep(Duration::from_millis(500));
+    let asked = Instant::now();
+    alice.send(&text);
+    let answer = alice.take();
+    assert!(answer.starts_with("SIP/2.0 503"), "{answer}");
+    assert!(asked.elapsed() < Duration::from_millis(200), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_record_that_was_read_before_another_node_had_the_shard_is_not_used() {
+    let store = Arc::new(Remote::default());
+    let scene = member_of(&store, "1000");
     let impi = Impi::new(&format!("alice@{DOMAIN}")).unwrap();
     let shard = ShardId::of(impi.as_str());
     let mut alice = phone(&scene, "alice");
