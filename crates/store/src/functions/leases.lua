@@ -1,10 +1,14 @@
 -- Leases and owners, by the rules of cluster::Registry. Time is Redis's own.
 
--- Which run of Redis this is. A process that did not write the mark itself, or that finds none, may have lost the last changes:
--- for one lease's time only former holders take, and versions of before are none of this run.
+local function register(name, callback, flags)
+    redis.register_function{ function_name = NAME .. '_' .. name, callback = callback, flags = flags }
+end
+
+-- Which run of Redis this is. A process that did not write the mark itself, one that followed another since it did, or one that finds
+-- none, may have lost the last changes: for one lease's time only former holders take, and versions of before are none of this run.
 local function run_of(ttl, last)
     local info = redis.call('INFO', 'server', 'replication')
-    local this = string.match(info, 'run_id:(%x+)') .. '-' .. string.match(info, 'master_replid:(%x+)')
+    local this = string.match(info, 'run_id:(%x+)') .. '-' .. string.match(info, 'second_repl_offset:(%-?%d+)') .. '-'
     local mark = redis.call('GET', RUN)
     if mark and string.sub(mark, 1, #this) == this then
         return mark
@@ -17,7 +21,7 @@ local function run_of(ttl, last)
     if mark or last ~= '' then
         redis.call('SET', GRACE, '1', 'PX', ttl)
     end
-    mark = this .. '-' .. now
+    mark = this .. now
     redis.call('SET', RUN, mark)
     return mark
 end
@@ -141,7 +145,9 @@ local function leave(_, args)
     return 0
 end
 
-redis.register_function(NAME .. '_beat', beat)
-redis.register_function(NAME .. '_take', take)
-redis.register_function(NAME .. '_release', release)
-redis.register_function(NAME .. '_leave', leave)
+-- What a full Redis does as well: a lease must not end for want of room.
+local ALWAYS = { 'allow-oom' }
+register('beat', beat, ALWAYS)
+register('take', take, ALWAYS)
+register('release', release, ALWAYS)
+register('leave', leave, ALWAYS)

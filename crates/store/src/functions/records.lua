@@ -33,7 +33,7 @@ end
 
 -- keys: owner, record, deadlines; then directory entries to enter, then to quit
 -- fence, version before, record, deadline, private identity, version that an erasure outdated, hash of identities that the
--- caller knows to be replaced, '1' to leave a change of identities alone, number of entries to enter
+-- caller knows to be replaced, '1' to leave a change of identities alone, number of entries to enter, write id that is not outdated
 local function save(keys, args)
     if redis.call('GET', keys[1]) ~= args[1] then
         return FENCED
@@ -48,7 +48,7 @@ local function save(keys, args)
                 return DONE
             end
             stored = tonumber(stored, 16)
-            local outdated = args[6] ~= '' and stored <= tonumber(args[6], 16)
+            local outdated = args[6] ~= '' and stored <= tonumber(args[6], 16) and string.sub(head, 18, 33) ~= args[10]
             if stored >= tonumber(string.sub(record, 2, 17), 16) and not outdated then
                 return LATE
             end
@@ -98,18 +98,30 @@ local function erase(keys, args)
     return { stored }
 end
 
--- keys: directory entries; private identity, number of entries to enter, the others to quit
-local function directory(keys, args)
-    local entered = tonumber(args[2])
-    for i = 1, entered do
-        enter(keys[i], args[1])
-    end
-    for i = entered + 1, #keys do
-        quit(keys[i], args[1])
+-- keys: directory entries; private identity
+local function enters(keys, args)
+    for _, key in ipairs(keys) do
+        enter(key, args[1])
     end
     return DONE
 end
 
-redis.register_function(NAME .. '_save', save)
-redis.register_function(NAME .. '_erase', erase)
-redis.register_function(NAME .. '_directory', directory)
+-- keys: directory entries; private identity
+local function quits(keys, args)
+    for _, key in ipairs(keys) do
+        quit(key, args[1])
+    end
+    return DONE
+end
+
+-- key: written so that a replica has something to confirm
+local function pulse(keys)
+    redis.call('SET', keys[1], '', 'PX', 60000)
+    return DONE
+end
+
+register('save', save, {})
+register('erase', erase, ALWAYS)
+register('enter', enters, {})
+register('quit', quits, ALWAYS)
+register('pulse', pulse, ALWAYS)

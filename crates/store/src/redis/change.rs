@@ -16,6 +16,7 @@ pub(super) struct Change {
 pub(super) enum What {
     Save {
         version: u64,
+        write_id: u64,
         /// Head and envelope.
         record: Box<[u8]>,
         /// Milliseconds, or `inf`.
@@ -36,17 +37,20 @@ pub(super) struct Terms {
     pub(super) hold: bool,
     /// A save: versions up to this one were outdated by an erasure. An erasure: later ones stay.
     pub(super) bound: Option<u64>,
+    /// A save: the write that was not outdated all the same.
+    pub(super) but: Option<u64>,
 }
 
 impl Change {
     pub(super) fn save(shard: ShardId, fence: &Fence, write: Write<'_>) -> Result<Self, Error> {
-        let Write { user, version, .. } = write;
+        let Write { user, version, write_id } = write;
         let head::Written { record, impus } = head::write(write, fence)?;
         let deadline = match user.wakes_at() {
             Some(at) => at.millis().to_string().into(),
             None => "inf".into(),
         };
-        Ok(Self { shard, impi: user.impi().clone(), what: What::Save { version, record, deadline, impus } })
+        let what = What::Save { version, write_id, record, deadline, impus };
+        Ok(Self { shard, impi: user.impi().clone(), what })
     }
 
     pub(super) fn erase(shard: ShardId, impi: &Impi) -> Self {
@@ -59,11 +63,12 @@ impl Change {
         let record_key = schema::record(self.shard, &self.impi);
         let due = schema::due(self.shard);
         let quits: Vec<String> = terms.quits.iter().filter(|impu| local(impu)).map(schema::holders).collect();
-        let bound = terms.bound.map_or_else(String::new, |version| format!("{version:016x}"));
+        let hex = |number: Option<u64>| number.map_or_else(String::new, |number| format!("{number:016x}"));
+        let bound = hex(terms.bound);
         let replaced = terms.replaced.as_deref().unwrap_or("");
         let mut call = cmd("FCALL");
         match &self.what {
-            What::Save { version, record, deadline, impus } => {
+            What::Save { version, record, deadline, impus, .. } => {
                 let enters: Vec<String> =
                     impus.iter().filter(|impu| local(impu)).map(schema::holders).collect();
                 call.arg(schema::function("save")).arg(3 + enters.len() + quits.len());
@@ -73,7 +78,7 @@ impl Change {
                     .arg(&**record)
                     .arg(&**deadline);
                 call.arg(self.impi.as_str()).arg(bound).arg(replaced);
-                call.arg(if terms.hold { "1" } else { "" }).arg(enters.len());
+                call.arg(if terms.hold { "1" } else { "" }).arg(enters.len()).arg(hex(terms.but));
             }
             What::Erase => {
                 call.arg(schema::function("erase")).arg(3 + quits.len());
@@ -101,7 +106,8 @@ impl Change {
         let stays = self.impus();
         let mut quits = head::identities(&user).into_vec();
         quits.retain(|impu| stays.binary_search(impu).is_err());
-        Ok(Terms { replaced: Some(format!("{:016x}", head.identities).into()), quits, hold: false, bound })
+        let replaced = Some(format!("{:016x}", head.identities).into());
+        Ok(Terms { replaced, quits, bound, ..Terms::default() })
     }
 
     /// About how many octets it takes.

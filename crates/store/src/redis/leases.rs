@@ -1,12 +1,14 @@
 //! Leases and owners in Redis: calls of `functions/leases.lua`.
 
-use super::writer::Job;
-use super::{Group, Redis, answer, array, fail, get, octets, schema, text};
+use super::writer::{Job, TOGETHER};
+use super::{Group, Redis, answer, array, fail, octets, schema, text};
+use crate::settings::Durability;
 use crate::{Beat, Claim, Claimed, Error, Fence, Leases, Member, Pending, ShardId};
 use redis::{Cmd, Value, cmd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// The longest lease Redis is asked for: a hundred years.
 const LONGEST: u64 = 100 * 365 * 24 * 3_600 * 1_000;
@@ -28,7 +30,7 @@ impl Group {
         self.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn beaten(&self, answer: Value, shards: &[ShardId]) -> Result<Beat, Error> {
+    fn beaten(&self, answer: Value, shards: &[ShardId], sent: Instant) -> Result<Beat, Error> {
         let Ok([run, version, members, owners]) = <[Value; 4]>::try_from(array(answer)?) else {
             return Err(fail::unreadable());
         };
@@ -50,7 +52,13 @@ impl Group {
                 Some(owners.collect::<Result<_, _>>()?)
             }
         };
-        self.run.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&run);
+        let former =
+            std::mem::replace(&mut *self.run.lock().unwrap_or_else(PoisonError::into_inner), run.clone());
+        let is_another_run = !former.is_empty() && former != run;
+        self.ring().lived(sent, is_another_run);
+        if is_another_run {
+            self.facts.may_be_lost();
+        }
         Ok(Beat { run, version, owners, members })
     }
 
@@ -120,8 +128,11 @@ impl Leases for Redis {
             let mut call = group.call("beat", &keys);
             call.arg(&*node).arg(incarnation).arg(written).arg(ttl);
             call.arg(known.map_or_else(String::new, |known| known.to_string())).arg(&*group.last_run());
-            let answer = group.line.ask(call).await?;
-            group.beaten(answer, &shards)
+            let sent = Instant::now();
+            let answer = group.leases.ask(call).await?;
+            let beat = group.beaten(answer, &shards, sent)?;
+            group.tell_facts().await;
+            Ok(beat)
         })
     }
 
@@ -140,8 +151,12 @@ impl Leases for Redis {
             let mut call = group.call("take", &keys);
             call.arg(&*node).arg(incarnation).arg(group.ttl.load(Ordering::Relaxed)).arg(&*group.last_run());
             call.arg(tokens);
-            let answer = group.line.ask(call).await?;
-            group.taken(answer, &claims)
+            let answer = group.leases.ask(call).await;
+            if group.durability == Durability::Wait1 {
+                // Its former owner may have written what no replica has; and a claim may succeed whose answer is lost.
+                claims.iter().for_each(|(shard, _)| group.ring().doubts.arise(*shard));
+            }
+            group.taken(answer?, &claims)
         })
     }
 
@@ -153,7 +168,7 @@ impl Leases for Redis {
             shards.into_iter().for_each(|shard| group.ring().forget(shard));
             let mut call = group.call("release", &keys);
             call.arg(tokens);
-            group.line.ask(call).await.map(|_| ())
+            group.leases.ask(call).await.map(|_| ())
         })
     }
 
@@ -162,19 +177,12 @@ impl Leases for Redis {
         self.later(usize::from(group), |group| async move {
             let mut call = group.call("leave", &[]);
             call.arg(&*node).arg(incarnation);
-            group.line.ask(call).await.map(|_| ())
+            group.leases.ask(call).await.map(|_| ())
         })
     }
 
     fn secret(&self, fresh: [u8; 32]) -> Pending<Result<[u8; 32], Error>> {
-        self.later(0, |group| async move {
-            let mut set = cmd("SET");
-            set.arg(schema::SECRET).arg(&fresh[..]).arg("NX");
-            group.line.ask(set).await?;
-            let kept = octets(group.line.ask(get(schema::SECRET.into())).await?)?;
-            kept.and_then(|kept| kept.try_into().ok())
-                .ok_or_else(|| Error::Corrupt("the secret in Redis has not 32 octets".into()))
-        })
+        self.later(0, move |group| async move { group.secret(fresh).await })
     }
 
     fn restore(&self, group: u16, shards: &[(ShardId, Fence)]) -> Pending<Result<(), Error>> {
@@ -193,14 +201,14 @@ impl Leases for Redis {
                     enter.extend(impus.iter().filter(of_group).map(|impu| (impi.clone(), impu.clone())));
                 }
             }
-            let entered = (!enter.is_empty()).then(|| {
-                groups[usize::from(group)].submit(|done| Job::Directory { enter, quit: Vec::new(), done })
-            });
             restored.await.unwrap_or_else(|_| Err(Error::Unavailable("the store is closed".into())))?;
-            match entered {
-                Some(entered) => answer(entered).await.map(|_| ()),
-                None => Ok(()),
+            // Others want something written meanwhile.
+            for some in enter.chunks(TOGETHER) {
+                let (enter, quit) = (some.to_vec(), Vec::new());
+                let entered = groups[usize::from(group)].submit(|done| Job::Directory { enter, quit, done });
+                answer(entered).await?;
             }
+            Ok(())
         }))
     }
 }

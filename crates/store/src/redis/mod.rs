@@ -1,13 +1,15 @@
 //! The kind for any number of nodes: Redis keeps records, deadlines, directory, leases and owners.
 //!
-//! Each group is a Redis of its own, with replicas or without. To each there are two connections: one for questions and
-//! leases, one for whatever must be in order and durable. **Invariant: a change is carried out in one function call, which first
+//! Each group is a Redis of its own, with replicas or without. To each there are three connections: one for questions, one for leases,
+//! which wait for no question, and one for whatever must be in order and durable. **Invariant: a change is carried out in one function call, which first
 //! compares the owner's whole token.** With several groups the directory entries of a user may be in other groups than its record:
 //! they are entered before it and quit after it, so that an entry may be too many, never too few, and readers look twice.
 #![allow(clippy::wildcard_enum_match_arm, reason = "answers of a server are an open set")]
 
 mod change;
 mod connect;
+mod doubts;
+mod facts;
 mod fail;
 mod leases;
 mod line;
@@ -21,6 +23,7 @@ use crate::head::{self, Head};
 use crate::settings::{Durability, RedisSettings};
 use crate::{Error, Fence, Filter, Leases, Loaded, Page, Pending, ShardId, Store, Write};
 use change::{Change, Terms};
+use facts::Facts;
 use line::Line;
 use place::Place;
 use redis::{Value, cmd};
@@ -30,7 +33,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 use writer::{ANSWER_WITHIN, Done, Job, Writer};
 
 /// Users in Redis.
@@ -42,8 +44,12 @@ pub struct Redis {
 struct Group {
     number: u16,
     place: Arc<Place>,
-    /// For questions and leases.
+    /// For questions.
     line: Line,
+    /// For leases.
+    leases: Line,
+    durability: Durability,
+    facts: Facts,
     jobs: mpsc::Sender<Job>,
     ring: Arc<Mutex<Ring>>,
     /// The run that this process saw last.
@@ -79,7 +85,8 @@ impl Redis {
             .collect();
         for group in groups.iter() {
             group.line.first(OPEN_WITHIN).await?;
-            group.check_layout(count).await?;
+            group.leases.first(OPEN_WITHIN).await?;
+            group.check_layout().await?;
         }
         Ok(Self { groups })
     }
@@ -167,28 +174,21 @@ impl Group {
             Durability::Wait1 => ANSWER_WITHIN + writer::CONFIRM_WITHIN,
         };
         let line = Line::new(Arc::clone(&place), answer_within);
-        let writer =
-            Writer { number, groups, line, durability, jobs: todo, ring: Arc::clone(&ring), confirms: true };
-        tokio::spawn(writer.run());
-        let line = Line::new(Arc::clone(&place), ANSWER_WITHIN);
-        Self { number, place, line, jobs, ring, run: Mutex::default(), ttl: AtomicU64::new(2_000) }
-    }
-
-    /// A group keeps shards by its place among all: what was written under another order would not be found.
-    async fn check_layout(&self, groups: u16) -> Result<(), Error> {
-        let layout = format!("1 group {} of {groups}", self.number);
-        let mut set = cmd("SET");
-        set.arg(schema::LAYOUT).arg(&layout).arg("NX").arg("GET");
-        let found = match self.line.ask(set).await? {
-            Value::BulkString(found) => String::from_utf8_lossy(&found).into_owned(),
-            _ => layout.clone(),
+        let writer = Writer {
+            number,
+            groups,
+            line,
+            durability,
+            jobs: todo,
+            ring: Arc::clone(&ring),
+            unconfirmed: None,
         };
-        if found == layout {
-            return Ok(());
-        }
-        let why =
-            format!("{}: it was set up as layout {found}, and is named as layout {layout} now", self.place);
-        Err(Error::Settings(why.into()))
+        tokio::spawn(writer.run());
+        let line = || Line::new(Arc::clone(&place), ANSWER_WITHIN);
+        let (line, leases) = (line(), line());
+        let (run, ttl) = (Mutex::default(), AtomicU64::new(2_000));
+        let facts = Facts::new(number, groups);
+        Self { number, place, line, leases, durability, facts, jobs, ring, run, ttl }
     }
 
     fn submit(&self, job: impl FnOnce(oneshot::Sender<Result<Done, Error>>) -> Job) -> Answer {
@@ -205,6 +205,19 @@ impl Group {
         self.jobs
             .try_send(job)
             .map_err(|_| Error::Unavailable("too many writes are waiting for Redis".into()))
+    }
+
+    /// Waits until what Redis has of a shard stays; returns the number of the last change whose outcome is certain.
+    async fn settled(&self, shard: ShardId) -> Result<u64, Error> {
+        let (doubt, number) = {
+            let ring = self.ring();
+            (ring.doubts.about(shard), ring.number())
+        };
+        if let Some(doubt) = doubt {
+            answer(self.submit(|done| Job::Settle { done })).await?;
+            self.ring().doubts.settle(shard, doubt);
+        }
+        Ok(number)
     }
 
     fn named(&self, why: &str) -> Box<str> {
@@ -257,13 +270,18 @@ impl Store for Redis {
     }
 
     fn load(&self, shard: ShardId, impi: &Impi) -> Pending<Result<Option<Loaded>, Error>> {
-        let question = get(schema::record(shard, impi));
         let impi = impi.clone();
         self.later(self.number(shard), move |group| async move {
-            let found = octets(group.line.ask(question).await?)?;
+            let number = group.settled(shard).await?;
+            let found = octets(group.line.ask(get(schema::record(shard, &impi))).await?)?;
+            let head = found.as_deref().map(Head::read).transpose()?;
             // What this process wrote is not undone by a Redis that lost it and has not been told again yet.
-            let version = found.as_deref().map(Head::read).transpose()?.map(|head| head.version);
-            let found = match group.ring().last_word(shard, &impi, version, Instant::now()) {
+            let last_word = {
+                let mut ring = group.ring();
+                ring.looked(shard, &impi, head.map(|head| (head.version, head.write_id)), number);
+                ring.last_word(shard, &impi, head.map(|head| head.version))
+            };
+            let found = match last_word {
                 Some(LastWord::Saved(record)) => Some(record.into_vec()),
                 Some(LastWord::Erased) => None,
                 None => found,

@@ -1,9 +1,11 @@
 //! What was written lately, so that a Redis that lost it can be told again.
 //!
-//! **Invariant: for each user there is the last change that Redis acknowledged to this process, as long as this process owns the
-//! shard without a break.** What Redis has of such a user after a failure is that, or an earlier state of the same history.
+//! **Invariant: for each user there is the last change that Redis acknowledged to this process, or that somebody read, as long as this
+//! process owns the shard without a break.** What Redis has of such a user after a failure is that, or an earlier state of the same
+//! history. A change of unknown outcome stands beside it until a look at the record tells.
 
 use super::change::{Change, What};
+use super::doubts::Doubts;
 use cluster::{Fence, ShardId};
 use scscf::{Impi, Impu};
 use std::collections::{BTreeMap, VecDeque};
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// So long a change is kept.
+/// So long a change is kept, measured while Redis is known to live.
 const KEPT: Duration = Duration::from_secs(10);
 /// So many octets are kept at most, those of the last changes.
 const OCTETS: usize = 64 << 20;
@@ -21,11 +23,14 @@ const CHANGES: usize = 200_000;
 /// The last changes of one group.
 #[derive(Default)]
 pub(super) struct Ring {
-    shards: BTreeMap<ShardId, BTreeMap<Impi, Entry>>,
+    shards: BTreeMap<ShardId, BTreeMap<Impi, Kept>>,
     /// When which change was made; those that were overtaken meanwhile are passed over.
     order: VecDeque<(Instant, u64, ShardId, Impi)>,
     octets: usize,
     last: u64,
+    /// Redis lives in another run since this: what it may have lost is kept until there was time to tell it.
+    another_run: Option<Instant>,
+    pub(super) doubts: Doubts,
 }
 
 /// What this process wrote last of a user.
@@ -33,6 +38,23 @@ pub(super) struct Ring {
 pub(super) enum LastWord {
     Saved(Box<[u8]>),
     Erased,
+}
+
+/// How a change ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Redis has it; an erasure says which version it ended, if there was a record.
+    Acknowledged { erased: Option<u64> },
+    /// It may have been carried out.
+    Unknown,
+}
+
+/// The last changes of a user.
+#[derive(Default)]
+struct Kept {
+    certain: Option<Entry>,
+    /// One that came after it, if it was carried out.
+    doubtful: Option<Entry>,
 }
 
 /// The last change of a user.
@@ -45,43 +67,57 @@ pub(super) struct Entry {
     number: u64,
 }
 
+/// Up to where a record is of a former life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FormerLife {
+    /// Its last version.
+    pub(super) end: u64,
+    /// The write that is of the present life all the same.
+    pub(super) but: Option<u64>,
+}
+
 impl Ring {
-    /// Redis acknowledged `change`; an erasure says which version it ended, if there was a record.
-    pub(super) fn note(
-        &mut self,
-        change: &Arc<Change>,
-        fence: &Arc<Fence>,
-        erased: Option<u64>,
-        now: Instant,
-    ) {
+    /// Redis was asked for `change`.
+    pub(super) fn note(&mut self, change: &Arc<Change>, fence: &Arc<Fence>, outcome: Outcome, now: Instant) {
         self.last += 1;
-        let shard = self.shards.entry(change.shard).or_default();
-        let before = shard.get(&change.impi);
-        let ended = match (&change.what, before) {
-            (What::Save { .. }, before) => before.and_then(|before| before.erased),
-            (What::Erase, Some(before)) => erased.max(before.version()).max(before.erased),
-            // Whatever it was: Redis had it no more when it was asked a second time.
-            (What::Erase, None) => erased.or(Some(u64::MAX)),
-        };
-        self.octets += change.size();
-        self.octets -= before.map_or(0, |before| before.change.size());
         let entry =
-            Entry { change: Arc::clone(change), fence: Arc::clone(fence), erased: ended, number: self.last };
-        shard.insert(change.impi.clone(), entry);
+            Entry { change: Arc::clone(change), fence: Arc::clone(fence), erased: None, number: self.last };
+        let kept = self.shards.entry(change.shard).or_default().entry(change.impi.clone()).or_default();
+        self.octets += change.size();
+        match outcome {
+            Outcome::Acknowledged { erased } => self.octets -= kept.certain(entry, erased),
+            Outcome::Unknown => {
+                self.octets -= kept.doubtful.replace(entry).map_or(0, |before| before.change.size());
+                self.doubts.arise(change.shard);
+            }
+        }
         self.order.push_back((now, self.last, change.shard, change.impi.clone()));
-        self.shed(now);
+        self.shed(None);
     }
 
-    fn shed(&mut self, now: Instant) {
+    /// A lease that was asked for `then` was renewed: what Redis had some time before, it has still, unless this is another run.
+    pub(super) fn lived(&mut self, then: Instant, is_another_run: bool) {
+        if is_another_run {
+            self.another_run = Some(then);
+        }
+        if self.another_run.is_none_or(|since| then.duration_since(since) > KEPT) {
+            self.shed(Some(then));
+        }
+    }
+
+    fn shed(&mut self, lived: Option<Instant>) {
         while let Some((at, ..)) = self.order.front()
-            && (now.duration_since(*at) > KEPT || self.octets > OCTETS || self.order.len() > CHANGES)
+            && (lived.is_some_and(|lived| lived.duration_since(*at) > KEPT)
+                || self.octets > OCTETS
+                || self.order.len() > CHANGES)
             && let Some((_, number, shard, impi)) = self.order.pop_front()
         {
             let Some(users) = self.shards.get_mut(&shard) else { continue };
-            if users.get(&impi).is_some_and(|entry| entry.number == number)
-                && let Some(entry) = users.remove(&impi)
-            {
-                self.octets -= entry.change.size();
+            if let Some(kept) = users.get_mut(&impi) {
+                self.octets -= kept.shed(number);
+                if kept.certain.is_none() && kept.doubtful.is_none() {
+                    users.remove(&impi);
+                }
             }
             if users.is_empty() {
                 self.shards.remove(&shard);
@@ -90,21 +126,14 @@ impl Ring {
     }
 
     /// The changes of a shard.
-    pub(super) fn of(&mut self, shard: ShardId, now: Instant) -> Vec<Entry> {
-        self.shed(now);
-        self.shards.get(&shard).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    pub(super) fn of(&self, shard: ShardId) -> Vec<Entry> {
+        let users = self.shards.get(&shard).into_iter().flat_map(BTreeMap::values);
+        users.filter_map(|kept| kept.certain.clone()).collect()
     }
 
     /// What became last of a user of whom Redis has `stored`, if Redis has lost that.
-    pub(super) fn last_word(
-        &mut self,
-        shard: ShardId,
-        impi: &Impi,
-        stored: Option<u64>,
-        now: Instant,
-    ) -> Option<LastWord> {
-        self.shed(now);
-        let entry = self.shards.get(&shard)?.get(impi)?;
+    pub(super) fn last_word(&self, shard: ShardId, impi: &Impi, stored: Option<u64>) -> Option<LastWord> {
+        let entry = self.shards.get(&shard)?.get(impi)?.certain.as_ref()?;
         let is_of_a_former_life = stored.is_some_and(|stored| entry.erased.is_some_and(|end| stored <= end));
         match &entry.change.what {
             What::Save { version, record, .. } => {
@@ -115,10 +144,46 @@ impl Ring {
         }
     }
 
+    /// The number of the last change that there is.
+    pub(super) fn number(&self) -> u64 {
+        self.last
+    }
+
+    /// Somebody looked at a record whose version and write id are `stored`, when the outcome of every change up to `number` was
+    /// certain: so is now whether this user's was carried out.
+    pub(super) fn looked(&mut self, shard: ShardId, impi: &Impi, stored: Option<(u64, u64)>, number: u64) {
+        let Some(kept) = self.shards.get_mut(&shard).and_then(|users| users.get_mut(impi)) else { return };
+        let Some(doubtful) = kept.doubtful.take_if(|doubtful| doubtful.number <= number) else { return };
+        let was_carried_out = match &doubtful.change.what {
+            What::Save { version, write_id, .. } => stored == Some((*version, *write_id)),
+            What::Erase => stored.is_none(),
+        };
+        if was_carried_out {
+            self.octets -= kept.certain(doubtful, None);
+        } else {
+            self.octets -= doubtful.change.size();
+        }
+    }
+
+    /// Which records of a user are of a former life, for a save under `fence`; nothing while it is not certain what there is.
+    pub(super) fn former_life(&self, shard: ShardId, impi: &Impi, fence: &Fence) -> Option<FormerLife> {
+        let kept = self.shards.get(&shard)?.get(impi)?;
+        let entry = kept.certain.as_ref().filter(|_| kept.doubtful.is_none())?;
+        let is_owner_still = entry.fence.node == fence.node
+            && entry.fence.incarnation == fence.incarnation
+            && fence.epoch <= entry.fence.epoch + 1;
+        let but = match &entry.change.what {
+            What::Save { write_id, .. } => Some(*write_id),
+            What::Erase => None,
+        };
+        entry.erased.filter(|_| is_owner_still).map(|end| FormerLife { end, but })
+    }
+
     /// Redis has `entry`, or something later, under `fence`.
     pub(super) fn restored(&mut self, entry: &Entry, fence: &Arc<Fence>) {
         let users = self.shards.get_mut(&entry.change.shard);
-        if let Some(kept) = users.and_then(|users| users.get_mut(&entry.change.impi))
+        let kept = users.and_then(|users| users.get_mut(&entry.change.impi));
+        if let Some(kept) = kept.and_then(|kept| kept.certain.as_mut())
             && kept.number == entry.number
         {
             kept.fence = Arc::clone(fence);
@@ -128,22 +193,51 @@ impl Ring {
     /// Somebody else owned the shard, or will: what this process wrote is no more the last word.
     pub(super) fn forget(&mut self, shard: ShardId) {
         if let Some(users) = self.shards.remove(&shard) {
-            self.octets -= users.values().map(|entry| entry.change.size()).sum::<usize>();
+            self.octets -=
+                users.values().flat_map(Kept::entries).map(|entry| entry.change.size()).sum::<usize>();
         }
     }
 
     /// Forgets a shard unless its last changes were made under `fence`.
     pub(super) fn owned(&mut self, shard: ShardId, fence: &Fence) {
         let users = self.shards.get(&shard).into_iter().flat_map(BTreeMap::values);
-        if users.into_iter().any(|entry| *entry.fence != *fence) {
+        if users.flat_map(Kept::entries).any(|entry| *entry.fence != *fence) {
             self.forget(shard);
         }
     }
 
     /// Who was lately saved under which public identities.
     pub(super) fn identities(&self) -> impl Iterator<Item = (&Impi, &[Impu])> {
-        let entries = self.shards.values().flat_map(BTreeMap::iter);
-        entries.map(|(impi, entry)| (impi, entry.change.impus()))
+        let kept = self.shards.values().flat_map(BTreeMap::iter);
+        kept.filter_map(|(impi, kept)| Some((impi, kept.certain.as_ref()?.change.impus())))
+    }
+}
+
+impl Kept {
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.certain.iter().chain(&self.doubtful)
+    }
+
+    /// `entry` is the last change; returns the octets of those before it.
+    fn certain(&mut self, entry: Entry, erased: Option<u64>) -> usize {
+        let before = [self.certain.take(), self.doubtful.take()];
+        let erased = match &entry.change.what {
+            What::Save { .. } => before[0].as_ref().and_then(|before| before.erased),
+            What::Erase => {
+                let known = before.iter().flatten().map(|before| before.version().max(before.erased));
+                // If nothing is known: whatever it was, Redis had it no more when it was asked a second time.
+                known.max().flatten().max(erased).or(Some(u64::MAX))
+            }
+        };
+        self.certain = Some(Entry { erased, ..entry });
+        before.iter().flatten().map(|before| before.change.size()).sum()
+    }
+
+    /// Change `number` has been kept long enough; returns its octets, 0 if it was overtaken.
+    fn shed(&mut self, number: u64) -> usize {
+        let shed = [&mut self.certain, &mut self.doubtful]
+            .map(|entry| entry.take_if(|entry| entry.number == number));
+        shed.iter().flatten().map(|entry| entry.change.size()).sum()
     }
 }
 
@@ -157,111 +251,4 @@ impl Entry {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::Write;
-    use crate::contract::user;
-
-    const NAME: &str = "a@a";
-
-    fn fence(epoch: u64) -> Arc<Fence> {
-        Arc::new(Fence { epoch, node: "n".into(), incarnation: 1 })
-    }
-
-    fn save(version: u64) -> Arc<Change> {
-        let user = user(NAME, &["sip:a@a"], 5);
-        let write = Write { user: &user, version, write_id: version };
-        Arc::new(Change::save(ShardId::of(NAME), &fence(1), write).unwrap())
-    }
-
-    fn erase() -> Arc<Change> {
-        Arc::new(Change::erase(ShardId::of(NAME), &Impi::new(NAME).unwrap()))
-    }
-
-    fn kept(ring: &mut Ring, now: Instant) -> Vec<(Option<u64>, Option<u64>)> {
-        let kept = ring.of(ShardId::of(NAME), now);
-        kept.iter().map(|entry| (entry.version(), entry.erased)).collect()
-    }
-
-    #[test]
-    fn the_last_change_of_a_user_is_kept_for_ten_seconds() {
-        let (mut ring, start) = (Ring::default(), Instant::now());
-        ring.note(&save(1), &fence(1), None, start);
-        ring.note(&save(2), &fence(1), None, start + Duration::from_secs(8));
-        assert_eq!(kept(&mut ring, start + Duration::from_secs(18)), [(Some(2), None)]);
-        assert_eq!(kept(&mut ring, start + Duration::from_secs(19)), []);
-        assert_eq!((ring.octets, ring.order.len(), ring.shards.len()), (0, 0, 0));
-    }
-
-    #[test]
-    fn an_erasure_ends_every_version_that_went_before() {
-        let (mut ring, now) = (Ring::default(), Instant::now());
-        ring.note(&save(5), &fence(1), None, now);
-        // It was asked a second time, and found nothing.
-        ring.note(&erase(), &fence(1), None, now);
-        assert_eq!(kept(&mut ring, now), [(None, Some(5))]);
-        ring.note(&save(1), &fence(1), None, now);
-        assert_eq!(
-            kept(&mut ring, now),
-            [(Some(1), Some(5))],
-            "a second life remembers where the first ended"
-        );
-        ring.note(&erase(), &fence(1), Some(1), now);
-        assert_eq!(kept(&mut ring, now), [(None, Some(5))]);
-        let mut ring = Ring::default();
-        ring.note(&erase(), &fence(1), None, now);
-        assert_eq!(kept(&mut ring, now), [(None, Some(u64::MAX))], "whatever it was, it is gone");
-    }
-
-    #[test]
-    fn what_redis_lost_is_read_from_the_ring() {
-        let (mut ring, now, shard, impi) =
-            (Ring::default(), Instant::now(), ShardId::of(NAME), Impi::new(NAME).unwrap());
-        assert_eq!(ring.last_word(shard, &impi, None, now), None, "nothing is known");
-        ring.note(&save(2), &fence(1), None, now);
-        let saved = |word: Option<LastWord>| matches!(word, Some(LastWord::Saved(_)));
-        assert!(saved(ring.last_word(shard, &impi, None, now)));
-        assert!(saved(ring.last_word(shard, &impi, Some(1), now)));
-        assert_eq!(ring.last_word(shard, &impi, Some(2), now), None, "Redis has it");
-        assert_eq!(ring.last_word(shard, &impi, Some(3), now), None, "Redis has what came later");
-        ring.note(&erase(), &fence(1), Some(2), now);
-        assert_eq!(ring.last_word(shard, &impi, Some(2), now), Some(LastWord::Erased));
-        assert_eq!(ring.last_word(shard, &impi, None, now), None);
-        ring.note(&save(1), &fence(1), None, now);
-        assert!(saved(ring.last_word(shard, &impi, Some(2), now)), "a record of its former life");
-    }
-
-    #[test]
-    fn what_was_written_before_another_owner_is_forgotten() {
-        let (mut ring, now, shard) = (Ring::default(), Instant::now(), ShardId::of(NAME));
-        ring.note(&save(1), &fence(1), None, now);
-        ring.owned(shard, &fence(1));
-        assert_eq!(kept(&mut ring, now).len(), 1);
-        let entry = ring.of(shard, now).remove(0);
-        ring.restored(&entry, &fence(2));
-        ring.owned(shard, &fence(2));
-        assert_eq!(kept(&mut ring, now).len(), 1);
-        ring.owned(shard, &fence(4));
-        assert_eq!((kept(&mut ring, now).len(), ring.octets), (0, 0));
-    }
-
-    #[test]
-    fn the_ring_is_bounded() {
-        let (mut ring, now) = (Ring::default(), Instant::now());
-        let record = vec![0; OCTETS / 4].into_boxed_slice();
-        for number in 0..20 {
-            let impi = Impi::new(&format!("user{number}@a")).unwrap();
-            let what = What::Save {
-                version: 1,
-                record: record.clone(),
-                deadline: "inf".into(),
-                impus: Box::new([]),
-            };
-            let change = Change { shard: ShardId::of(impi.as_str()), impi, what };
-            ring.note(&Arc::new(change), &fence(1), None, now);
-            assert!(ring.octets <= OCTETS);
-        }
-        assert_eq!(ring.order.len(), 3, "those of the last changes");
-    }
-}
+mod tests;

@@ -1,10 +1,10 @@
 //! The one who writes to a group: changes that wait together travel together, and wait together for a replica.
 
-use super::change::{Change, Terms};
+use super::change::{Change, Terms, What};
 use super::connect::load_library;
 use super::fail::{self, Connection};
 use super::line::{Line, PATIENCE, Use};
-use super::ring::{Entry, Ring};
+use super::ring::{Entry, Outcome, Ring};
 use super::schema;
 use crate::{Durability, Error, Fence, ShardId};
 use redis::{Cmd, Pipeline, RedisError, Value, cmd};
@@ -27,7 +27,13 @@ pub(super) enum Job {
         quit: Vec<Entrant>,
         done: oneshot::Sender<Result<Done, Error>>,
     },
+    /// Whoever asks wants to know whether it can be written.
     Pulse {
+        done: oneshot::Sender<Result<Done, Error>>,
+    },
+    /// Whoever asks wants to know that what Redis has now stays: nothing of before is under way any more, and with `wait1` a replica has
+    /// it too.
+    Settle {
         done: oneshot::Sender<Result<Done, Error>>,
     },
     Restore {
@@ -56,12 +62,14 @@ pub(super) enum Done {
 
 /// So many changes travel together at most. While they are under way their successors are made: with more in one batch this process and
 /// Redis would take turns.
-const TOGETHER: usize = 64;
+pub(super) const TOGETHER: usize = 64;
 /// So long a replica may take to confirm: one that has just joined may say nothing until it reports for the first time, which every
 /// replica does each second.
 pub(super) const CONFIRM_WITHIN: Duration = Duration::from_millis(1_000);
-/// So long once it did not confirm in time, so that those who wait behind hear of it soon.
+/// So long once it did not confirm in time, so that those who wait behind hear of it soon,
 const CONFIRM_AGAIN_WITHIN: Duration = Duration::from_millis(100);
+/// until so much later, when it may take its time again: it may be slow without being away.
+const DOUBTED_FOR: Duration = Duration::from_millis(1_000);
 /// So long Redis may take to answer everything that travels together. An answer that takes longer ends the connection: a fork for a
 /// snapshot or a rewrite of some gigabytes stays below, and callers hear of trouble while their clients still wait.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_millis(1_000);
@@ -73,8 +81,15 @@ pub(super) struct Writer {
     pub(super) durability: Durability,
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) ring: Arc<Mutex<Ring>>,
-    /// A replica confirmed the last time it was asked.
-    pub(super) confirms: bool,
+    /// When a replica that had time did not confirm, unless it did since.
+    pub(super) unconfirmed: Option<Instant>,
+}
+
+/// Why nothing was answered.
+struct Failure {
+    error: Error,
+    /// Some of it may have been carried out.
+    was_sent: bool,
 }
 
 /// The answers to commands that travelled together, and whether a replica has what they changed.
@@ -113,20 +128,24 @@ impl Writer {
         let now = Instant::now();
         for job in jobs {
             let mut answer = || match &mut answers {
-                Err(error) => Err(error.clone()),
-                Ok((each, confirmed)) => done(each.next(), *confirmed),
+                Err(failure) => (Err(failure.error.clone()), failure.was_sent),
+                Ok((each, confirmed)) => {
+                    let answer = each.next();
+                    let was_carried_out = matches!(answer, Some(Ok(_)));
+                    (done(answer, *confirmed), was_carried_out)
+                }
             };
             let (answer, done) = match job {
                 Job::Change { change, fence, done, .. } => {
-                    let answer = answer();
-                    self.note(&change, &fence, &answer, now);
+                    let (answer, may_be_so) = answer();
+                    self.note(&change, &fence, &answer, may_be_so, now);
                     (answer, done)
                 }
                 Job::Directory { enter, quit, done } => {
-                    let each: Vec<_> = enter.iter().chain(&quit).map(|_| answer()).collect();
+                    let each: Vec<_> = enter.iter().chain(&quit).map(|_| answer().0).collect();
                     (each.into_iter().collect::<Result<Vec<_>, _>>().map(|_| Done::Written), done)
                 }
-                Job::Pulse { done } => (answer(), done),
+                Job::Pulse { done } | Job::Settle { done } => (answer().0, done),
                 Job::Restore { .. } => continue,
             };
             // Whoever asked may have gone.
@@ -134,13 +153,21 @@ impl Writer {
         }
     }
 
-    fn note(&self, change: &Arc<Change>, fence: &Arc<Fence>, answer: &Result<Done, Error>, now: Instant) {
-        let erased = match answer {
-            Ok(Done::Written) => None,
-            Ok(Done::Erased(version)) => Some(*version),
+    fn note(
+        &self,
+        change: &Arc<Change>,
+        fence: &Arc<Fence>,
+        answer: &Result<Done, Error>,
+        may_be_so: bool,
+        now: Instant,
+    ) {
+        let outcome = match answer {
+            Ok(Done::Written) => Outcome::Acknowledged { erased: None },
+            Ok(Done::Erased(version)) => Outcome::Acknowledged { erased: Some(*version) },
+            Err(_) if may_be_so => Outcome::Unknown,
             Ok(Done::Fenced | Done::Late | Done::Other(_)) | Err(_) => return,
         };
-        self.ring().note(change, fence, erased, now);
+        self.ring().note(change, fence, outcome, now);
     }
 
     fn ring(&self) -> std::sync::MutexGuard<'_, Ring> {
@@ -154,25 +181,37 @@ impl Writer {
     fn calls(&self, job: &Job) -> Vec<Cmd> {
         match job {
             Job::Change { change, fence, terms, .. } => {
-                vec![change.call(&fence.to_string(), terms, |impu| self.is_local(impu))]
+                let life = self.ring().former_life(change.shard, &change.impi, fence);
+                let life = life.filter(|_| matches!(change.what, What::Save { .. }));
+                let terms = Terms {
+                    bound: life.map(|life| life.end),
+                    but: life.and_then(|life| life.but),
+                    ..terms.clone()
+                };
+                vec![change.call(&fence.to_string(), &terms, |impu| self.is_local(impu))]
             }
             Job::Directory { enter, quit, .. } => {
-                let call = |(impi, impu): &Entrant, enters: usize| {
+                let call = |name: &str, (impi, impu): &Entrant| {
                     let mut call = cmd("FCALL");
-                    call.arg(schema::function("directory")).arg(1).arg(schema::holders(impu));
-                    call.arg(impi.as_str()).arg(enters);
+                    call.arg(schema::function(name)).arg(1).arg(schema::holders(impu)).arg(impi.as_str());
                     call
                 };
-                let enter = enter.iter().map(|entrant| call(entrant, 1));
-                enter.chain(quit.iter().map(|entrant| call(entrant, 0))).collect()
+                let enter = enter.iter().map(|entrant| call("enter", entrant));
+                enter.chain(quit.iter().map(|entrant| call("quit", entrant))).collect()
             }
-            Job::Pulse { .. } => vec![pulse()],
+            Job::Pulse { .. } => {
+                let mut set = cmd("SET");
+                set.arg(schema::PULSE).arg("").arg("PX").arg(60_000);
+                vec![set]
+            }
+            Job::Settle { .. } => vec![pulse()],
             Job::Restore { .. } => Vec::new(),
         }
     }
 
     /// Sends commands that may be sent twice, and does so if the connection breaks.
-    async fn send(&mut self, calls: Vec<Cmd>) -> Result<Answers, Error> {
+    async fn send(&mut self, calls: Vec<Cmd>) -> Result<Answers, Failure> {
+        let within = self.confirm_within();
         let mut pipeline = Pipeline::with_capacity(calls.len() + 2);
         pipeline.ignore_errors();
         for call in calls {
@@ -181,12 +220,14 @@ impl Writer {
         if self.durability == Durability::Wait1 {
             // WAIT looks at the last write of this connection: a repeated change writes nothing, so something else does.
             pipeline.add_command(pulse());
-            let within = if self.confirms { CONFIRM_WITHIN } else { CONFIRM_AGAIN_WITHIN };
             pipeline.cmd("WAIT").arg(1).arg(within.as_millis().to_string());
         }
         let until = Instant::now() + PATIENCE;
+        let mut was_sent = false;
         loop {
-            let mut used = self.line.up().await?;
+            let used = self.line.up().await;
+            let mut used = used.map_err(|error| Failure { error, was_sent })?;
+            was_sent = true;
             let answered = pipeline.query_async(&mut used.connection).await;
             let late = Instant::now() >= until;
             let each: Vec<Result<Value, RedisError>> = match answered {
@@ -194,7 +235,7 @@ impl Writer {
                 Err(failure) => {
                     self.line.broke(&used, &failure).await;
                     if late || failure.is_timeout() {
-                        return Err(fail::error(&failure));
+                        return Err(Failure { error: fail::error(&failure), was_sent });
                     }
                     continue;
                 }
@@ -202,7 +243,7 @@ impl Writer {
             if !late && self.mended(&mut used, &each).await {
                 continue;
             }
-            return Ok(self.confirmed(each));
+            return Ok(self.confirmed(each, within));
         }
     }
 
@@ -222,14 +263,25 @@ impl Writer {
         false
     }
 
-    fn confirmed(&mut self, mut each: Vec<Result<Value, RedisError>>) -> Answers {
+    fn confirm_within(&self) -> Duration {
+        match self.unconfirmed {
+            Some(since) if since.elapsed() < DOUBTED_FOR => CONFIRM_AGAIN_WITHIN,
+            Some(_) | None => CONFIRM_WITHIN,
+        }
+    }
+
+    fn confirmed(&mut self, mut each: Vec<Result<Value, RedisError>>, within: Duration) -> Answers {
         let confirmed = match self.durability {
             Durability::Async => true,
             Durability::Wait1 => {
-                let replicas = each.pop();
-                each.pop();
-                self.confirms = matches!(replicas, Some(Ok(Value::Int(1..))));
-                self.confirms
+                let (replicas, pulse) = (each.pop(), each.pop());
+                let confirmed = matches!((pulse, replicas), (Some(Ok(_)), Some(Ok(Value::Int(1..)))));
+                if confirmed {
+                    self.unconfirmed = None;
+                } else if within == CONFIRM_WITHIN {
+                    self.unconfirmed = Some(Instant::now());
+                }
+                confirmed
             }
         };
         Answers { each, confirmed }
@@ -237,10 +289,9 @@ impl Writer {
 
     /// Sends again what was written to these shards lately. Nothing is written in between, so what is sent is the last word.
     async fn restore(&mut self, shards: Vec<(ShardId, Arc<Fence>)>) -> Result<(), Error> {
-        let now = Instant::now();
         let mut lately = Vec::new();
         for (shard, fence) in shards {
-            let entries = self.ring().of(shard, now);
+            let entries = self.ring().of(shard);
             lately.extend(entries.into_iter().map(|entry| (entry, Arc::clone(&fence))));
         }
         let mut outcome = Ok(());
@@ -277,7 +328,8 @@ impl Writer {
             entry.change.call(&fence.to_string(), terms, |impu| self.is_local(impu))
         });
         let calls = calls.collect();
-        let Answers { each, confirmed } = self.send(calls).await?;
+        let sent = self.send(calls).await;
+        let Answers { each, confirmed } = sent.map_err(|failure| failure.error)?;
         let mut others = Vec::new();
         for ((entry, fence, _), answer) in some.into_iter().zip(each) {
             match done(Some(answer), confirmed) {
@@ -294,10 +346,10 @@ impl Writer {
     }
 }
 
-/// A write of no consequence.
+/// A write of no consequence, which a full Redis does as well.
 fn pulse() -> Cmd {
-    let mut pulse = cmd("SET");
-    pulse.arg(schema::PULSE).arg("").arg("PX").arg(60_000);
+    let mut pulse = cmd("FCALL");
+    pulse.arg(schema::function("pulse")).arg(1).arg(schema::PULSE);
     pulse
 }
 

@@ -65,7 +65,7 @@ impl Node {
     }
 }
 
-fn unavailable<T: std::fmt::Debug>(answer: Result<T, Error>) -> String {
+pub(crate) fn unavailable<T: std::fmt::Debug>(answer: Result<T, Error>) -> String {
     match answer {
         Err(Error::Unavailable(why)) => why.into(),
         other => panic!("{other:?} in place of unavailable"),

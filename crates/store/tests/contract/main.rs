@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod differential;
+mod doubts;
 mod embedded;
 mod failover;
 mod failures;
 mod figures;
+mod full;
 mod kinds;
 mod proxy;
 mod recovery;

@@ -95,6 +95,100 @@ async fn what_a_promoted_replica_lacks_is_written_again_and_what_was_erased_stay
     node.save(&reborn, "reborn@a", 2).await.unwrap();
 }
 
+/// The ring is as old as the last proof that Redis lived: while it is away nothing in it ages.
+#[tokio::test]
+async fn what_a_replica_lacks_that_is_promoted_late_is_written_again() {
+    let Some((mut primary, replica)) = with_a_stale_replica().await else { return };
+    let url = primary.url();
+    let node = Node::open("n1", url.clone(), Durability::Async).await;
+    let fence = node.own("a@a").await;
+    node.save(&fence, "a@a", 1).await.unwrap();
+    primary.wait_for_replicas(1).await;
+    replica.ask(&["REPLICAOF", "NO", "ONE"]).await;
+    node.beat().await.unwrap();
+    node.save(&fence, "a@a", 2).await.unwrap();
+    primary.kill();
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    promote(&replica, primary).await;
+    node.ready().await;
+    node.beat().await.unwrap();
+    assert_eq!(node.version("a@a").await, Some(2), "whoever wrote it still knows");
+    let again = node.take("a@a", Some(fence)).await.unwrap();
+    node.store.leases().restore(0, &[(ShardId::of("a@a"), again)]).wait().await.unwrap();
+    let witness = Node::open("n9", url, Durability::Async).await;
+    assert_eq!(witness.version("a@a").await, Some(2));
+}
+
+/// A user that was erased comes back while Redis has a record of its former life again.
+#[tokio::test]
+async fn who_was_erased_comes_back_before_the_erasure_is_sent_again() {
+    let Some((primary, replica)) = with_a_stale_replica().await else { return };
+    let node = Node::open("n1", primary.url(), Durability::Async).await;
+    let fence = node.own("a@a").await;
+    for version in 1..=5 {
+        node.save(&fence, "a@a", version).await.unwrap();
+    }
+    primary.wait_for_replicas(1).await;
+    replica.ask(&["REPLICAOF", "NO", "ONE"]).await;
+    erase(&node, &fence, "a@a").await;
+    promote(&replica, primary).await;
+    node.ready().await;
+    node.beat().await.unwrap();
+    let again = node.take("a@a", Some(fence)).await.unwrap();
+    assert_eq!(node.version("a@a").await, None);
+    for version in 1..=3 {
+        assert_eq!(node.save(&again, "a@a", version).await, Ok(()), "{version}");
+        assert_eq!(node.version("a@a").await, Some(version));
+    }
+    node.store.leases().restore(0, &[(ShardId::of("a@a"), again)]).wait().await.unwrap();
+    assert_eq!(node.version("a@a").await, Some(3));
+}
+
+#[tokio::test]
+async fn a_replica_that_joins_is_no_other_run() {
+    let Some(server) = Server::start(&[]) else { return };
+    let node = Node::open("n1", server.url(), Durability::Async).await;
+    let before = node.beat().await.unwrap();
+    let _replica = Server::replica_of(&server).unwrap();
+    server.wait_for_replicas(1).await;
+    assert_eq!(node.beat().await.unwrap().run, before.run);
+    node.take("a@a", None).await.unwrap();
+}
+
+/// A primary that was a replica in between may have lost what came last, though its process went on and nobody asked the other.
+#[tokio::test]
+async fn a_primary_that_followed_another_is_another_run() {
+    let Some(server) = Server::start(&[]) else { return };
+    let node = Node::open("n1", server.url(), Durability::Async).await;
+    let before = node.beat().await.unwrap();
+    let other = Server::replica_of(&server).unwrap();
+    server.wait_for_replicas(1).await;
+    other.ask(&["REPLICAOF", "NO", "ONE"]).await;
+    server.ask(&["REPLICAOF", "127.0.0.1", &other.port.to_string()]).await;
+    other.wait_for_replicas(1).await;
+    server.ask(&["REPLICAOF", "NO", "ONE"]).await;
+    node.ready().await;
+    assert_ne!(node.beat().await.unwrap().run, before.run);
+}
+
+/// The secret and the layout are the cluster's, and a Redis that lost everything hears them from whoever lives.
+#[tokio::test]
+async fn what_is_the_clusters_is_told_to_a_redis_that_lost_it() {
+    let Some(server) = Server::start(&[]) else { return };
+    let node = Node::open("n1", server.url(), Durability::Async).await;
+    node.beat().await.unwrap();
+    assert_eq!(node.store.leases().secret([1; 32]).wait().await, Ok([1; 32]));
+    server.ask(&["FLUSHALL"]).await;
+    node.beat().await.unwrap();
+    let urls = vec![server.url(), server.url()];
+    let Err(Error::Settings(_)) = Redis::open(&RedisSettings { urls, durability: Durability::Async }).await
+    else {
+        panic!("it was opened with another layout")
+    };
+    let other = Node::open("n2", server.url(), Durability::Async).await;
+    assert_eq!(other.store.leases().secret([2; 32]).wait().await, Ok([1; 32]));
+}
+
 #[tokio::test]
 async fn what_others_wrote_meanwhile_is_not_undone() {
     let Some((primary, replica)) = with_a_stale_replica().await else { return };
@@ -176,46 +270,107 @@ async fn a_restart_keeps_owners_and_lets_former_holders_come_first() {
     node.save(&fence, "a@a", 1).await.unwrap();
 }
 
+/// A store of two groups of which `node` owns every shard.
+struct Two {
+    groups: [Server; 2],
+    store: Redis,
+    fences: Vec<Fence>,
+}
+
+impl Two {
+    async fn start() -> Option<Self> {
+        let groups = [Server::start(&[])?, Server::start(&[]).unwrap()];
+        let urls = groups.iter().map(Server::url).collect();
+        let store = Redis::open(&RedisSettings { urls, durability: Durability::Async }).await.unwrap();
+        let me = store::Member {
+            node: "n1".into(),
+            incarnation: 1,
+            link: "".into(),
+            sip: "".into(),
+            draining: false,
+            users: 0,
+        };
+        let mut fences = [Vec::new(), Vec::new()];
+        for group in 0..2 {
+            store.leases().beat(group, &me, 60_000, None).wait().await.unwrap();
+            let claims: Vec<_> = ShardId::all()
+                .filter(|shard| store.leases().group_of(*shard) == group)
+                .map(store::Claim::new)
+                .collect();
+            let taken = store.leases().take(group, &me, &claims).wait().await.unwrap();
+            fences[usize::from(group)] = taken.into_iter().map(Result::unwrap).collect();
+        }
+        let fences = fences[0].iter().zip(&fences[1]).flat_map(|(one, other)| [one.clone(), other.clone()]);
+        let fences = fences.collect();
+        Some(Self { groups, store, fences })
+    }
+
+    /// Saves a user under one identity.
+    async fn save(&self, name: &str, impu: &str, version: u64) {
+        let shard = ShardId::of(name);
+        let user = contract::user(name, &[impu], 5_000);
+        let write = store::Write { user: &user, version, write_id: version };
+        let fence = &self.fences[usize::from(shard.number())];
+        self.store.save(shard, fence, write).wait().await.unwrap();
+    }
+
+    async fn holders(&self, impu: &str) -> usize {
+        self.store.holders(&Impu::parse(impu).unwrap()).wait().await.unwrap().len()
+    }
+}
+
+/// Users of the first group with an identity whose entry is in the second.
+fn astride() -> impl Iterator<Item = (String, String)> {
+    let names = (0..).map(|number| (format!("user{number}@a"), format!("sip:user{number}@a")));
+    names.filter(|(name, impu)| {
+        let in_first = |text: &str| ShardId::of(text).number().is_multiple_of(2);
+        in_first(name) && !in_first(impu)
+    })
+}
+
 #[tokio::test]
 async fn entries_of_users_of_other_groups_are_restored_as_well() {
-    let Some(first) = Server::start(&[]) else { return };
-    let second = Server::start(&[]).unwrap();
-    let store =
-        Redis::open(&RedisSettings { urls: vec![first.url(), second.url()], durability: Durability::Async })
-            .await
-            .unwrap();
-    let me = store::Member {
-        node: "n1".into(),
-        incarnation: 1,
-        link: "".into(),
-        sip: "".into(),
-        draining: false,
-        users: 0,
-    };
-    let name = ["a@a", "b@a", "c@a", "d@a"]
-        .into_iter()
-        .find(|name| ShardId::of(name).number().is_multiple_of(2))
-        .unwrap();
-    let impu = ["sip:a@a", "sip:b@a", "sip:c@a", "sip:d@a"]
-        .into_iter()
-        .find(|impu| !ShardId::of(impu).number().is_multiple_of(2))
-        .unwrap();
-    let shard = ShardId::of(name);
-    let leases = store.leases();
-    for group in 0..2 {
-        leases.beat(group, &me, 60_000, None).wait().await.unwrap();
+    let Some(two) = Two::start().await else { return };
+    let (name, impu) = astride().next().unwrap();
+    two.save(&name, &impu, 1).await;
+    assert_eq!(two.holders(&impu).await, 1);
+    two.groups[1].ask(&["FLUSHALL"]).await;
+    assert_eq!(two.holders(&impu).await, 0);
+    two.store.leases().restore(1, &[]).wait().await.unwrap();
+    assert_eq!(two.holders(&impu).await, 1);
+}
+
+#[tokio::test]
+async fn others_write_while_many_entries_are_restored() {
+    let Some(two) = Two::start().await else { return };
+    let users: Vec<_> = astride().take(1_500).collect();
+    for (name, impu) in &users {
+        two.save(name, impu, 1).await;
     }
-    let claim = store::Claim::new(shard);
-    let fence = leases.take(0, &me, &[claim]).wait().await.unwrap().remove(0).unwrap();
-    let user = contract::user(name, &[impu], 5_000);
-    let write = store::Write { user: &user, version: 1, write_id: 1 };
-    store.save(shard, &fence, write).wait().await.unwrap();
-    let holders = async || store.holders(&Impu::parse(impu).unwrap()).wait().await.unwrap();
-    assert_eq!(holders().await.len(), 1);
-    second.ask(&["FLUSHALL"]).await;
-    assert!(holders().await.is_empty());
-    leases.restore(1, &[]).wait().await.unwrap();
-    assert_eq!(holders().await.len(), 1);
+    let keys: Vec<String> =
+        users.iter().map(|(_, impu)| format!("{{{}}}:i:{impu}", ShardId::of(impu))).collect();
+    for key in &keys {
+        two.groups[1].ask(&["DEL", key]).await;
+    }
+    let other = (0..).map(|number| format!("other{number}@a"));
+    let other = other.into_iter().find(|name| !ShardId::of(name).number().is_multiple_of(2)).unwrap();
+    let restored = std::cell::Cell::new(false);
+    let restore = async {
+        two.store.leases().restore(1, &[]).wait().await.unwrap();
+        restored.set(true);
+    };
+    let mut meanwhile = 0;
+    let write = async {
+        while !restored.get() {
+            meanwhile += 1;
+            two.save(&other, "sip:other@a", meanwhile).await;
+        }
+    };
+    tokio::join!(restore, write);
+    assert!(meanwhile > 5, "{meanwhile} writes");
+    for (_, impu) in [&users[0], &users[1_499]] {
+        assert_eq!(two.holders(impu).await, 1);
+    }
 }
 
 /// Nobody else can have written meanwhile; if somebody did all the same, what is later stays.
