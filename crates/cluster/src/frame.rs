@@ -28,7 +28,7 @@ const GOODBYE: u8 = 8;
 
 /// One thing said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Frame {
+pub(crate) enum Frame {
     /// Who speaks, the first frame of either side.
     Hello(Hello),
     /// The other's Hello is fine; the proof that this side knows the secret.
@@ -56,7 +56,7 @@ pub enum Frame {
 
 /// Why a stream cannot be cut any further; its connection must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
+pub(crate) enum FrameError {
     /// The length is beyond the limit.
     #[error("a frame of {length} octets, at most {limit} are taken")]
     TooLong {
@@ -78,7 +78,7 @@ pub enum FrameError {
 
 impl Frame {
     /// Appends it to `out`.
-    pub fn encode(&self, out: &mut BytesMut) {
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Hello(hello) => {
                 let body = hello.encode();
@@ -106,7 +106,7 @@ impl Frame {
     }
 
     /// Alone, as it goes on the wire.
-    pub fn to_bytes(&self) -> Bytes {
+    pub(crate) fn to_bytes(&self) -> Bytes {
         let mut out = BytesMut::new();
         self.encode(&mut out);
         out.freeze()
@@ -159,7 +159,7 @@ fn head(out: &mut BytesMut, kind: u8, body: usize) {
 
 /// Cuts a stream into frames.
 #[derive(Debug)]
-pub struct Framer {
+pub(crate) struct Framer {
     buffer: BytesMut,
     limit: usize,
     broken: bool,
@@ -173,14 +173,14 @@ impl Default for Framer {
 
 impl Framer {
     /// Takes what was received; ignored after an error.
-    pub fn push(&mut self, octets: &[u8]) {
+    pub(crate) fn push(&mut self, octets: &[u8]) {
         if !self.broken {
             self.buffer.extend_from_slice(octets);
         }
     }
 
     /// From now on frames may be as long as the longest word needs.
-    pub fn trust(&mut self) {
+    pub(crate) fn trust(&mut self) {
         self.limit = MAX_FRAME;
     }
 
@@ -189,7 +189,7 @@ impl Framer {
     /// # Errors
     /// The stream is no stream of frames; nothing more can be made of it.
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         let frame = self.cut();
         if frame.is_err() {
             self.broken = true;

@@ -10,7 +10,7 @@ mod registry;
 mod shard;
 
 pub use fence::{Fence, FenceError};
-pub use frame::{Frame, FrameError, Framer, MAX_WORD};
+pub use frame::MAX_WORD;
 pub use member::{Beat, Claim, Claimed, Member};
 pub use ownership::{Input, Output, Ownership, Timing, Whose};
 pub use placement::place;

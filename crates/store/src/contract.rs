@@ -215,12 +215,12 @@ async fn refuses_an_older_or_a_rival_version(store: &impl Store) {
     assert_eq!(save(store, &fence, &second, 2, 2).await, Ok(()));
     assert_eq!(
         save(store, &fence, &first, 1, 1).await,
-        Err(Error::Fenced),
+        Err(Error::Outdated),
         "an older version comes too late"
     );
     assert_eq!(
         save(store, &fence, &first, 2, 9).await,
-        Err(Error::Fenced),
+        Err(Error::Outdated),
         "another write took this version"
     );
     assert_eq!(load(store, "alice@a").await, Some(Loaded { user: second, version: 2 }));

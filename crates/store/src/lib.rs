@@ -3,6 +3,7 @@
 //! Nothing outside this crate knows how a record is written. Every write carries the [`Fence`] of the shard's owner; a
 //! write by anyone else fails with [`Error::Fenced`], and since acting follows saving, a deposed owner cannot speak.
 
+#[cfg(any(test, feature = "contract"))]
 pub mod contract;
 mod embedded;
 mod head;
@@ -36,7 +37,7 @@ pub trait Store: Send + Sync {
     /// Writes a user, its deadline and its directory entries in one step.
     ///
     /// Writing the same version with the same write id again does nothing and succeeds, so a write whose answer was lost
-    /// can be repeated.
+    /// can be repeated; another write of it, or of an earlier one, fails with [`Error::Outdated`].
     fn save(&self, shard: ShardId, fence: &Fence, write: Write<'_>) -> Pending<Result<(), Error>>;
 
     /// Forgets a user, its deadline and its directory entries; succeeds if there is none.
@@ -109,9 +110,12 @@ pub struct Loaded {
 /// Why the store did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The shard has another owner, or another write took this version: stop, and say nothing.
+    /// The shard has another owner: stop, and say nothing.
     #[error("the shard has another owner")]
     Fenced,
+    /// The record has a later version, or another write has this one: what the caller knows of the user is outdated.
+    #[error("the record is another than the one that was read")]
+    Outdated,
     /// It does not answer; whether a write happened is unknown.
     #[error("the store is unavailable: {0}")]
     Unavailable(Box<str>),

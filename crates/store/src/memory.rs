@@ -106,7 +106,7 @@ impl Memory {
             && known.version >= version
         {
             let repeated = known.version == version && known.write_id == write_id;
-            return if repeated { Ok(()) } else { Err(Error::Fenced) };
+            return if repeated { Ok(()) } else { Err(Error::Outdated) };
         }
         let mut impus: Vec<Impu> = user.impus().cloned().collect();
         impus.sort_unstable();

@@ -5,7 +5,7 @@ use super::mesh::{Mesh, attempt};
 use super::peer::{Dial, Open, Peer};
 use super::runs::Over;
 use super::{ATTEMPT, Act, Broken, Conn, News, Out, Slot};
-use crate::Frame;
+use crate::frame::Frame;
 
 /// How far a connection is.
 #[derive(Debug)]
@@ -226,8 +226,7 @@ impl Mesh {
         if other.is_some() || attempt(peer).is_none_or(|one| one == conn) {
             peer.dial = Dial::Idle;
         }
-        let version = mine.versions.1.min(theirs.versions.1);
-        let open = Open::new(conn, greeting.dialler().connection(), ours, version, now);
+        let open = Open::new(conn, greeting.dialler().connection(), ours, now);
         peer.known = theirs.session;
         let connected = peer.connect(open, mine.received, theirs.received);
         for stale in [old, other].into_iter().flatten() {

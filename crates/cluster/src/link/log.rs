@@ -121,7 +121,7 @@ impl Log {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{Frame, Framer};
+    use crate::frame::{Frame, Framer};
 
     fn numbers(octets: &[u8]) -> Vec<u64> {
         let mut framer = Framer::default();

@@ -6,7 +6,8 @@ use super::peer::{Dial, Due, Peer};
 use super::runs::{Over, Runs};
 use super::{ATTEMPT, Act, Broken, Conn, Counters, News, Out, STRANGERS, Slot};
 use super::{greet::Stage, hello::Hello};
-use crate::{Frame, Framer, Member};
+use crate::Member;
+use crate::frame::{Frame, Framer};
 use std::collections::BTreeMap;
 
 /// A node and its links to the others. **Invariant: a session has no more than one connection in use.**
@@ -85,11 +86,6 @@ impl Mesh {
     /// Whether the other is connected.
     pub fn is_up(&self, slot: Slot) -> bool {
         self.peers.get(&slot).is_some_and(|peer| peer.open.is_some())
-    }
-
-    /// The version of the frames that both sides speak, while they are connected.
-    pub fn version(&self, slot: Slot) -> Option<u16> {
-        self.peers.get(&slot)?.open.as_ref().map(|open| open.version)
     }
 
     /// What passed in each session that is not over.

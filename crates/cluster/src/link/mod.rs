@@ -110,7 +110,7 @@ pub struct Counters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
-    Frame(#[from] crate::FrameError),
+    Frame(#[from] crate::frame::FrameError),
     #[error("a frame out of turn")]
     OutOfTurn,
     #[error("word {got} came, word {expected} was expected")]

@@ -3,7 +3,7 @@
 use super::log::{Limits, Log};
 use super::{ACK_DELAY, ACK_OCTETS, ACK_WORDS, Act, BACK_OFF, Broken, Conn, Counters, Full, News, Out, Slot};
 use super::{FORGET, PING, SILENT};
-use crate::Frame;
+use crate::frame::Frame;
 use bytes::Bytes;
 
 /// The session with one run of a node.
@@ -42,7 +42,6 @@ pub(super) struct Open {
     /// As the dialler named it.
     pub(super) name: u64,
     pub(super) ours: bool,
-    pub(super) version: u16,
     heard: u64,
     pinged: u64,
 }
@@ -270,7 +269,7 @@ impl Peer {
 }
 
 impl Open {
-    pub(super) fn new(conn: Conn, name: u64, ours: bool, version: u16, now: u64) -> Self {
-        Self { conn, name, ours, version, heard: now, pinged: now }
+    pub(super) fn new(conn: Conn, name: u64, ours: bool, now: u64) -> Self {
+        Self { conn, name, ours, heard: now, pinged: now }
     }
 }

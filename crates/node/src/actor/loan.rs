@@ -94,7 +94,7 @@ impl Shell {
         let shell = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let kept = shell.keep_now(from, &impi, keep).await;
-            let refused = kept.err().map(|error| error == Error::Fenced);
+            let refused = kept.err().map(|error| matches!(error, Error::Fenced | Error::Outdated));
             shell.say(from, &Word::Kept { number, refused });
         });
     }

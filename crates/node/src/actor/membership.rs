@@ -122,8 +122,8 @@ impl Shell {
     pub(crate) fn store_failed(self: &Rc<Self>, impi: &Impi, error: &Error) {
         self.telemetry.store_failures.inc();
         match error {
-            Error::Fenced => {
-                tracing::warn!(%impi, "the shard has another owner");
+            Error::Fenced | Error::Outdated => {
+                tracing::warn!(%impi, "{error}");
                 let shard = ShardId::of(impi.as_str());
                 let fence = match self.membership.ownership.borrow().whose(shard, self.clock.tick()) {
                     Whose::Mine(fence) | Whose::Suspended(fence) | Whose::Leaving(fence) => {

@@ -98,7 +98,7 @@ impl<'a> Tables<'a> {
                     && head.version >= *version
                 {
                     let repeated = head.version == *version && head.write_id == *write_id;
-                    return Ok(if repeated { Ok(()) } else { Err(Error::Fenced) });
+                    return Ok(if repeated { Ok(()) } else { Err(Error::Outdated) });
                 }
                 match Head::read(record) {
                     Ok(head) => (head.identities, impus),

@@ -120,7 +120,8 @@ impl Redis {
                         spread(&groups, &change, &[], &quits).await.ok();
                         return Ok(());
                     }
-                    Done::Fenced | Done::Late => return Err(Error::Fenced),
+                    Done::Fenced => return Err(Error::Fenced),
+                    Done::Late => return Err(Error::Outdated),
                     Done::Other(former) => {
                         let terms = change.replacing(&former, None)?;
                         spread(&groups, &change, change.impus(), &[]).await?;

@@ -4,7 +4,7 @@ mod simulation;
 
 use super::hello::{Greeting, Hello, Role, tests::me};
 use super::{Act, Limits, Mesh, News, Out, STRANGERS, Slot};
-use crate::Frame;
+use crate::frame::{Frame, Framer};
 use bytes::Bytes;
 use proptest::prelude::*;
 use simulation::{World, member};
@@ -113,7 +113,7 @@ fn late_proof(here: bool, stale: bool) {
         let mine = Hello::new(&me("b", run.into()), ("c", 9), (1, 0), 0, 0, [10 + run; 16]);
         mesh.heard(conn, &Frame::Hello(mine.clone()).to_bytes(), 0, &mut out);
         let Some(Act::Write { octets, .. }) = out.acts.pop() else { panic!("no answer") };
-        let mut framer = crate::Framer::default();
+        let mut framer = Framer::default();
         framer.push(&octets);
         let Ok(Some(Frame::Hello(theirs))) = framer.next() else { panic!("no Hello") };
         let proof = Greeting { mine, theirs, role: Role::Dialler }.proof(&[7; 32]);

@@ -166,7 +166,7 @@ impl UserActor {
             Some(before) => self.go_back(*before, ctx),
             // The user in memory is ahead of its record: it is dropped, not repaired.
             None => {
-                self.lose(*error == Error::Fenced, ctx);
+                self.lose(matches!(error, Error::Fenced | Error::Outdated), ctx);
                 // Its deadline may have passed with this very step.
                 self.shell.retry_deadline(self.user.impi());
             }
