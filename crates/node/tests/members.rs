@@ -251,6 +251,47 @@ fn a_call_that_rings_while_its_users_change_hands_is_answered() {
 }
 
 #[test]
+fn a_call_rings_on_wherever_it_entered_when_its_user_changes_hands() {
+    let (_, cluster) = cluster(3);
+    let mut bob = phone(&cluster.nodes[0], "bob");
+    register_anywhere(&mut bob, &cluster, 0);
+    let owner = cluster.nodes[0].user("bob")["node"].as_str().unwrap().to_owned();
+    let at = owner.trim_start_matches('n').parse::<usize>().unwrap() - 1;
+    let contact = format!("Contact: <sip:bob@127.0.0.1:{}>\r\n", bob.socket.local_addr().unwrap().port());
+    // One of them enters at the heir, the other at a node that will never have anything to do with bob.
+    let others = [(at + 1) % 3, (at + 2) % 3];
+    let mut calls: Vec<(Phone, String)> = Vec::new();
+    for other in others {
+        let mut alice = phone(&cluster.nodes[other], &format!("alice{other}"));
+        let port = alice.socket.local_addr().unwrap().port();
+        alice.send(&format!(
+            "INVITE sip:bob@{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKring{other};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:alice{other}@{DOMAIN}>;tag=caller\r\nTo: <sip:bob@{DOMAIN}>\r\n\
+             Call-ID: ring{other}\r\nCSeq: 1 INVITE\r\nContact: <sip:alice@127.0.0.1:{port}>\r\nContent-Length: 0\r\n\r\n"
+        ));
+        let rung = hear(&mut bob, "the INVITE");
+        assert!(rung.starts_with("INVITE "), "{rung}");
+        bob.send(&reply(&rung, "180 Ringing", &contact));
+        assert!(hear(&mut alice, "180").starts_with("SIP/2.0 180"));
+        calls.push((alice, rung));
+    }
+    assert_eq!(cluster.nodes[at].post(&format!("/v1/nodes/{owner}/drain"), "").0, 202);
+    for other in others {
+        let moved = eventually(SOON, || {
+            let view = view(&cluster.nodes[other]);
+            let owners = view["shards"].as_array()?;
+            owners.iter().all(|shard| shard["owner"] != *owner).then_some(())
+        });
+        assert!(moved.is_some(), "{}", view(&cluster.nodes[other])["nodes"]);
+    }
+    for (mut alice, rung) in calls {
+        bob.send(&reply(&rung, "200 OK", &contact));
+        let answer = hear(&mut alice, "200");
+        assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+    }
+}
+
+#[test]
 fn a_node_that_stops_hands_its_users_over_and_one_that_comes_takes_its_share() {
     let (store, mut cluster) = cluster(2);
     let mut phones: Vec<Phone> = (0..20)

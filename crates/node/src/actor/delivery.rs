@@ -222,11 +222,26 @@ impl Shell {
                 given.until.is_none()
                     && self.place(ShardId::of(given.impi.as_str())) != Place::At(given.slot)
                     && self.loans.lender(&given.impi) != Some(given.slot)
+                    && !self.may_ring_at(given)
             });
             astray.map(|(number, _)| *number).collect()
         };
         astray.into_iter().for_each(|number| self.give_again(number));
         self.bring_held();
+    }
+
+    /// An INVITE stays with whoever gave its user away: whether the user is lent, the heir alone knows. A node that lives
+    /// answers what it was given, or declines it.
+    fn may_ring_at(&self, given: &Given) -> bool {
+        let is_invite =
+            matches!(&given.parcel, Parcel::Request { request, .. } if *request.method() == Method::Invite);
+        is_invite
+            && self.links.is_up(given.slot)
+            && self.links.peer(given.slot).is_some_and(|(node, incarnation)| {
+                let ownership = self.membership.ownership.borrow();
+                let mut members = ownership.members().iter();
+                members.any(|member| member.node == node && member.incarnation == incarnation)
+            })
     }
 
     /// A node does not hear us any more: what it had goes to whoever owns it now.
