@@ -11,7 +11,7 @@ mod cluster_seed;
 mod commands;
 mod compose;
 mod crossing;
-mod failover_times;
+mod failover;
 mod hostile;
 mod lasting;
 mod obstacles;

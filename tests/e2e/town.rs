@@ -162,8 +162,9 @@ pub(crate) fn talk(caller: &mut Resident, callee: &mut Resident) -> (Leg, Leg) {
     (ours, theirs)
 }
 
-/// One side hangs up, and the other hears of it; as patiently as the network asks for.
-pub(crate) fn hangs_up(one: &mut Resident, leg: &mut Leg, other: &mut Resident) {
+/// One side hangs up, and the other hears of it; as patiently as the network asks for. How often it was put off.
+pub(crate) fn hangs_up(one: &mut Resident, leg: &mut Leg, other: &mut Resident) -> u32 {
+    let mut put_off = 0;
     let end = Instant::now() + PATIENT;
     let mut heard = false;
     loop {
@@ -191,8 +192,9 @@ pub(crate) fn hangs_up(one: &mut Resident, leg: &mut Leg, other: &mut Resident) 
             // RFC 3261 §15.1.1: to whoever was put off after the other side had heard of it, the call is over as well.
             assert!(answer.status() == 200 || heard && answer.status() == 481, "{}", answer.all);
             assert!(heard, "the other side does not hear of it");
-            return;
+            return put_off;
         };
+        put_off += 1;
         assert!(Instant::now() + after < end, "{}", answer.all);
         std::thread::sleep(after);
     }
@@ -203,36 +205,4 @@ pub(crate) fn is_released(who: &mut Resident, call_id: &str, within: Duration) {
     let bye = who.phone.wait(within, |text| text.method() == "BYE" && text.header("Call-ID") == call_id);
     let bye = bye.unwrap_or_else(|| panic!("{}: no BYE of the network's", who.name()));
     who.phone.respond(&bye, 200);
-}
-
-/// Puts a fault on a user's node, and undoes what can be undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// SIGKILL.
-    Kill,
-    /// SIGSTOP.
-    Freeze,
-}
-
-impl Fault {
-    pub(crate) const ALL: [Self; 2] = [Self::Kill, Self::Freeze];
-
-    /// Strikes a node; when.
-    pub(crate) fn strike(self, cluster: &mut Cluster, node: &str) -> Instant {
-        match self {
-            Self::Kill => cluster.kill(node),
-            Self::Freeze => {
-                cluster.freeze(node);
-                Instant::now()
-            }
-        }
-    }
-
-    /// What a user waits at most: a node that is silent is given its lease's time and the detection of links.
-    pub(crate) fn patience(self) -> Duration {
-        match self {
-            Self::Kill => TAKEOVER + SLACK,
-            Self::Freeze => TAKEOVER + Duration::from_secs(2) + SLACK,
-        }
-    }
 }

@@ -6,7 +6,7 @@ mod shard;
 pub use node::Node;
 pub use shard::shard_of;
 
-use crate::{DOMAIN, Hss, Process, eventually, free_port, http};
+use crate::{Cut, DOMAIN, Hss, Process, eventually, free_port, http};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -120,7 +120,7 @@ impl Cluster {
         self.nodes.keys().cloned().collect()
     }
 
-    /// Names of the nodes whose process runs and is not frozen.
+    /// Names of the nodes whose process runs, and is neither frozen nor cut off nor about to end.
     pub fn living(&self) -> Vec<String> {
         self.nodes.values().filter(|node| node.lives()).map(|node| node.id.clone()).collect()
     }
@@ -157,8 +157,30 @@ impl Cluster {
     }
 
     /// Asks a node to end (SIGTERM), and does not wait.
-    pub fn begin_to_terminate(&self, id: &str) {
-        self.node(id).signal("TERM");
+    pub fn begin_to_terminate(&mut self, id: &str) {
+        self.node_mut(id).begin_to_terminate();
+    }
+
+    /// Waits until a node that was asked to has ended; its exit code.
+    pub fn ends(&mut self, id: &str, within: Duration) -> Option<i32> {
+        self.node_mut(id).ends(within)
+    }
+
+    /// Cuts a node from the store and from all other nodes. Its process lives, and takes SIP and HTTP as before.
+    ///
+    /// # Panics
+    /// If the cluster has no wires.
+    pub fn cut_off(&mut self, id: &str, how: Cut) {
+        let others: Vec<&Node> = self.nodes.values().filter(|node| node.id != id).collect();
+        self.node(id).cut_from_store(how);
+        self.node(id).cut_links(&others, how);
+        self.node_mut(id).is_away(true);
+    }
+
+    /// Mends every wire; who was cut off is among the others again.
+    pub fn mend(&mut self, id: &str) {
+        self.nodes.values().for_each(Node::mend);
+        self.node_mut(id).is_away(false);
     }
 
     /// Starts a node again that has ended, with the configuration it had. It is not waited for.
@@ -218,6 +240,17 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(200));
             first.owners() == owners
         }
+    }
+
+    /// Whether nothing will change hands: every living node has its share exactly.
+    pub fn is_at_rest(&self) -> bool {
+        let living = self.living();
+        let Some(first) = living.first().map(|id| self.node(id)) else { return false };
+        let (owners, share) = (first.owners(), usize::from(shard::COUNT) / living.len());
+        living.iter().all(|id| {
+            let own = owners.iter().filter(|owner| *owner == id).count();
+            own == share || own == share + 1
+        })
     }
 
     /// How many shards are a node's, as that node says.
@@ -295,6 +328,17 @@ impl Cluster {
             text.push_str(&format!("\n{}: lives {}, owners {counts:?}, {said}", node.id, node.lives()));
         }
         text
+    }
+}
+
+impl Cluster {
+    /// Prints the last lines that each node has written.
+    pub fn tell(&self) {
+        for node in self.nodes.values() {
+            let output = node.output();
+            eprintln!("== {}", node.id);
+            output[output.len().saturating_sub(200)..].iter().for_each(|line| eprintln!("{line}"));
+        }
     }
 }
 

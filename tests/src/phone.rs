@@ -3,9 +3,11 @@
 mod call;
 mod entry;
 mod requests;
+mod text;
 
 pub use call::Leg;
 pub use requests::Sent;
+pub use text::Text;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,72 +16,6 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
-
-/// A message as lines and a body.
-#[derive(Clone, Debug)]
-pub struct Text {
-    /// The whole message.
-    pub all: String,
-    /// Who sent it.
-    pub from: SocketAddr,
-}
-
-impl Text {
-    /// The first line.
-    pub fn start(&self) -> &str {
-        self.all.lines().next().unwrap_or("")
-    }
-
-    /// Status of a response, 0 for a request.
-    pub fn status(&self) -> u16 {
-        self.start()
-            .strip_prefix("SIP/2.0 ")
-            .and_then(|rest| rest.get(..3))
-            .and_then(|code| code.parse().ok())
-            .unwrap_or(0)
-    }
-
-    /// Method of a request, empty for a response.
-    pub fn method(&self) -> &str {
-        if self.status() > 0 { "" } else { self.start().split(' ').next().unwrap_or("") }
-    }
-
-    /// Values of all header lines of that name.
-    pub fn headers(&self, name: &str) -> Vec<&str> {
-        self.head()
-            .lines()
-            .skip(1)
-            .filter_map(|line| line.split_once(':'))
-            .filter(|(found, _)| found.trim().eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.trim())
-            .collect()
-    }
-
-    /// Value of the first header line of that name, or nothing.
-    pub fn header(&self, name: &str) -> &str {
-        self.headers(name).first().copied().unwrap_or("")
-    }
-
-    fn head(&self) -> &str {
-        self.all.split("\r\n\r\n").next().unwrap_or("")
-    }
-
-    /// The body.
-    pub fn body(&self) -> &str {
-        self.all.split_once("\r\n\r\n").map_or("", |(_, body)| body)
-    }
-
-    /// A parameter of a Digest header, quotes removed.
-    pub fn digest(&self, header: &str, name: &str) -> String {
-        let value = self.header(header);
-        let Some(at) = value.find(&format!("{name}=")) else { return String::new() };
-        let rest = &value[at + name.len() + 1..];
-        rest.strip_prefix('"').map_or_else(
-            || rest.split(',').next().unwrap_or("").trim().to_owned(),
-            |rest| rest.split('"').next().unwrap_or("").to_owned(),
-        )
-    }
-}
 
 /// How an answer to a challenge is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +36,7 @@ pub struct Phone {
     entries: Vec<SocketAddr>,
     entry: usize,
     waiting: VecDeque<Text>,
+    heard: Vec<Text>,
     /// User name; identities are `NAME@DOMAIN` and `sip:NAME@DOMAIN`.
     pub name: String,
     /// Call-ID of its REGISTERs.
@@ -171,6 +108,7 @@ impl Phone {
             entries: entries.to_vec(),
             entry: 0,
             waiting: VecDeque::new(),
+            heard: Vec::new(),
             cseq: 0,
             expires: 3600,
             contact_port: port,
@@ -213,11 +151,17 @@ impl Phone {
             let _ = self.socket.set_read_timeout(Some(left));
             let Ok((length, from)) = self.socket.recv_from(&mut buffer) else { continue };
             let text = Text { all: String::from_utf8_lossy(&buffer[..length]).into_owned(), from };
+            self.heard.push(text.clone());
             if wanted(&text) {
                 return Some(text);
             }
             self.waiting.push_back(text);
         }
+    }
+
+    /// Everything that came in so far, oldest first, copies too.
+    pub fn heard(&self) -> &[Text] {
+        &self.heard
     }
 
     fn via(&mut self) -> String {

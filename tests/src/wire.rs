@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How soon a cut is noticed.
@@ -24,6 +25,7 @@ pub struct Wire {
     /// Where to connect in place of the target.
     pub address: SocketAddr,
     ways: Arc<Ways>,
+    listens: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -32,28 +34,51 @@ struct Ways {
     /// How it is cut, and for whom: those whose first octets hold that text; for all if there is none.
     cut: Mutex<Option<(Cut, Option<String>)>>,
     over: AtomicBool,
+    closed: AtomicBool,
 }
 
 impl Wire {
-    /// A wire to `target`, which need not listen yet.
+    /// A wire to `target`, which need not listen yet; it listens at the same address, at another port.
     ///
     /// # Panics
     /// If no port can be had.
     pub fn to(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|error| panic!("a wire: {error}"));
+        let listener = TcpListener::bind(SocketAddr::new(target.ip(), 0));
+        let listener = listener.unwrap_or_else(|error| panic!("a wire: {error}"));
         let address = listener.local_addr().unwrap_or(target);
-        let ways = Arc::new(Ways { target, cut: Mutex::new(None), over: AtomicBool::new(false) });
-        let shared = Arc::clone(&ways);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                if shared.over.load(Ordering::Relaxed) {
-                    return;
-                }
-                let ways = Arc::clone(&shared);
-                std::thread::spawn(move || carry(&ways, stream));
-            }
-        });
-        Self { address, ways }
+        let ways = Ways {
+            target,
+            cut: Mutex::new(None),
+            over: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        };
+        let ways = Arc::new(ways);
+        let listens = Mutex::new(Some(listen(Arc::clone(&ways), listener)));
+        Self { address, ways, listens }
+    }
+
+    /// Whoever dials is refused from now on, as where nobody listens; connections stay.
+    pub fn close(&self) {
+        self.ways.closed.store(true, Ordering::Relaxed);
+        let listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(listens) = listens {
+            // Wakes whoever accepts.
+            let _ = TcpStream::connect(self.address);
+            let _ = listens.join();
+        }
+    }
+
+    /// Listens again after [`Wire::close`].
+    ///
+    /// # Panics
+    /// If somebody else took the port.
+    pub fn open(&self) {
+        let mut listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
+        if listens.is_none() {
+            let listener = TcpListener::bind(self.address).unwrap_or_else(|error| panic!("a wire: {error}"));
+            self.ways.closed.store(false, Ordering::Relaxed);
+            *listens = Some(listen(Arc::clone(&self.ways), listener));
+        }
     }
 
     /// Cuts it for everybody.
@@ -79,8 +104,7 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         self.ways.over.store(true, Ordering::Relaxed);
-        // Wakes whoever accepts.
-        let _ = TcpStream::connect(self.address);
+        self.close();
     }
 }
 
@@ -97,6 +121,18 @@ impl Ways {
         });
         concerns.then_some(*how)
     }
+}
+
+fn listen(ways: Arc<Ways>, listener: TcpListener) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            if ways.closed.load(Ordering::Relaxed) {
+                return;
+            }
+            let ways = Arc::clone(&ways);
+            std::thread::spawn(move || carry(&ways, stream));
+        }
+    })
 }
 
 fn reset(stream: &TcpStream) {

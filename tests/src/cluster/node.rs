@@ -23,6 +23,8 @@ pub struct Node {
     file: PathBuf,
     process: Option<Process>,
     frozen: bool,
+    /// Cut off, or told to end.
+    away: bool,
 }
 
 impl Node {
@@ -43,6 +45,7 @@ impl Node {
             file: PathBuf::new(),
             process: None,
             frozen: false,
+            away: false,
         }
     }
 
@@ -87,11 +90,14 @@ impl Node {
 
     pub(super) fn start(&mut self) {
         self.process = Some(Process::start(&["node", "--config", &self.file.to_string_lossy()], &[]));
-        self.frozen = false;
+        (self.frozen, self.away) = (false, false);
+        self.to_link.iter().for_each(Wire::open);
     }
 
     pub(super) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
+            // Where a process is gone nobody listens.
+            self.to_link.iter().for_each(Wire::close);
             process.kill();
         }
     }
@@ -104,6 +110,19 @@ impl Node {
     pub(super) fn thaw(&mut self) {
         self.signal("CONT");
         self.frozen = false;
+    }
+
+    pub(super) fn begin_to_terminate(&mut self) {
+        self.signal("TERM");
+        self.away = true;
+    }
+
+    pub(super) fn ends(&mut self, within: Duration) -> Option<i32> {
+        self.process.as_mut().and_then(|process| process.ends(within))
+    }
+
+    pub(super) fn is_away(&mut self, away: bool) {
+        self.away = away;
     }
 
     pub(super) fn terminate(&mut self, within: Duration) -> Option<i32> {
@@ -121,7 +140,7 @@ impl Node {
     }
 
     pub(super) fn lives(&self) -> bool {
-        self.process.is_some() && !self.frozen
+        self.process.is_some() && !self.frozen && !self.away
     }
 
     /// Lines it has written so far.
