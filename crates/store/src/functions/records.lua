@@ -3,7 +3,8 @@
 
 local DONE, FENCED, LATE = 0, 1, 2
 
--- A directory entry is a list of private identities, a line each.
+-- A directory entry is a list of private identities, a line each. In the group of the record it changes with the record. Elsewhere a line
+-- ends with the epoch of the owner who entered it last, so that what a former owner is late with quits nothing.
 local function enter(key, impi)
     local holders = redis.call('GET', key)
     if not holders then
@@ -13,16 +14,24 @@ local function enter(key, impi)
     end
 end
 
-local function quit(key, impi)
-    local holders = redis.call('GET', key)
-    if not holders then
-        return
-    end
-    local others = {}
-    for holder in string.gmatch(holders, '[^\n]+') do
-        if holder ~= impi then
-            others[#others + 1] = holder
+-- The lines of all others, and the epoch of this one's, if it is there.
+local function others_than(impi, key)
+    local others, since = {}, nil
+    for line in string.gmatch(redis.call('GET', key) or '', '[^\n]+') do
+        local holder, epoch = string.match(line, '^([^ ]+) ?(%d*)$')
+        if holder == impi then
+            since = tonumber(epoch) or 0
+        else
+            others[#others + 1] = line
         end
+    end
+    return others, since
+end
+
+local function quit(key, impi, epoch)
+    local others, since = others_than(impi, key)
+    if not since or (epoch and since > epoch) then
+        return
     end
     if #others == 0 then
         redis.call('DEL', key)
@@ -98,18 +107,23 @@ local function erase(keys, args)
     return { stored }
 end
 
--- keys: directory entries; private identity
+-- keys: directory entries; private identity, epoch
 local function enters(keys, args)
+    local epoch = tonumber(args[2])
     for _, key in ipairs(keys) do
-        enter(key, args[1])
+        local lines, since = others_than(args[1], key)
+        if not since or since < epoch then
+            lines[#lines + 1] = args[1] .. ' ' .. string.format('%.0f', epoch)
+            redis.call('SET', key, table.concat(lines, '\n'))
+        end
     end
     return DONE
 end
 
--- keys: directory entries; private identity
+-- keys: directory entries; private identity, epoch
 local function quits(keys, args)
     for _, key in ipairs(keys) do
-        quit(key, args[1])
+        quit(key, args[1], tonumber(args[2]))
     end
     return DONE
 end

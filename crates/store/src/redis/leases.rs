@@ -1,10 +1,11 @@
 //! Leases and owners in Redis: calls of `functions/leases.lua`.
 
-use super::writer::{Job, TOGETHER};
+use super::writer::{Entrant, Job, TOGETHER};
 use super::{Group, Redis, answer, array, fail, octets, schema, text};
 use crate::settings::Durability;
 use crate::{Beat, Claim, Claimed, Error, Fence, Leases, Member, Pending, ShardId};
 use redis::{Cmd, Value, cmd};
+use scscf::Impu;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
@@ -193,12 +194,13 @@ impl Leases for Redis {
         Pending::Later(Box::pin(async move {
             asked?;
             // Entries of users whose records are elsewhere may be lost as well.
-            let of_group =
-                |impu: &&scscf::Impu| schema::home(impu).number() % super::group_count(&groups) == group;
+            let of_group = |impu: &&Impu| schema::home(impu).number() % super::group_count(&groups) == group;
             let mut enter = Vec::new();
             for other in groups.iter().filter(|other| other.number != group) {
-                for (impi, impus) in other.ring().identities() {
-                    enter.extend(impus.iter().filter(of_group).map(|impu| (impi.clone(), impu.clone())));
+                for entry in other.ring().all() {
+                    let (impi, epoch) = (&entry.change.impi, entry.fence.epoch);
+                    let entrant = |impu: &Impu| Entrant { impi: impi.clone(), impu: impu.clone(), epoch };
+                    enter.extend(entry.change.impus().iter().filter(of_group).map(entrant));
                 }
             }
             restored.await.unwrap_or_else(|_| Err(Error::Unavailable("the store is closed".into())))?;

@@ -33,7 +33,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use writer::{ANSWER_WITHIN, Done, Job, Writer};
+use writer::{ANSWER_WITHIN, Done, Entrant, Job, Writer};
 
 /// Users in Redis.
 pub struct Redis {
@@ -117,14 +117,14 @@ impl Redis {
             for _ in 0..ATTEMPTS {
                 match answer {
                     Done::Written | Done::Erased(_) => {
-                        spread(&groups, &change, &[], &quits).await.ok();
+                        spread(&groups, &change, &fence, &[], &quits).await.ok();
                         return Ok(());
                     }
                     Done::Fenced => return Err(Error::Fenced),
                     Done::Late => return Err(Error::Outdated),
                     Done::Other(former) => {
                         let terms = change.replacing(&former, None)?;
-                        spread(&groups, &change, change.impus(), &[]).await?;
+                        spread(&groups, &change, &fence, change.impus(), &[]).await?;
                         quits.clone_from(&terms.quits);
                         let group = &groups[usize::from(change.shard.number()) % groups.len()];
                         answer = self::answer(group.submit_change(&change, &fence, terms)).await?;
@@ -143,13 +143,21 @@ async fn answer(answer: Answer) -> Result<Done, Error> {
 }
 
 /// Enters a user into the directories of the groups that do not keep its record, or has it quit them.
-async fn spread(groups: &[Arc<Group>], change: &Change, enter: &[Impu], quit: &[Impu]) -> Result<(), Error> {
+async fn spread(
+    groups: &[Arc<Group>],
+    change: &Change,
+    fence: &Fence,
+    enter: &[Impu],
+    quit: &[Impu],
+) -> Result<(), Error> {
     let home = usize::from(change.shard.number()) % groups.len();
     let mut answers = Vec::new();
     for group in groups.iter().filter(|group| usize::from(group.number) != home) {
         let of_group = |impus: &[Impu]| -> Vec<_> {
             let its = |impu: &&Impu| schema::home(impu).number() % group_count(groups) == group.number;
-            impus.iter().filter(its).map(|impu| (change.impi.clone(), impu.clone())).collect()
+            let entrant =
+                |impu: &Impu| Entrant { impi: change.impi.clone(), impu: impu.clone(), epoch: fence.epoch };
+            impus.iter().filter(its).map(entrant).collect()
         };
         let (enter, quit) = (of_group(enter), of_group(quit));
         if !enter.is_empty() || !quit.is_empty() {
@@ -354,7 +362,8 @@ impl Store for Redis {
 async fn holders(groups: &[Arc<Group>], impu: &Impu) -> Result<Vec<Impi>, Error> {
     let of = |shard: ShardId| &groups[usize::from(shard.number()) % groups.len()];
     let entry = text(of(schema::home(impu)).line.ask(get(schema::holders(impu))).await?)?;
-    let mut holders = entry.lines().map(impi).collect::<Result<Vec<_>, _>>()?;
+    let name = |line: &str| impi(line.split(' ').next().unwrap_or(line));
+    let mut holders = entry.lines().map(name).collect::<Result<Vec<_>, _>>()?;
     holders.sort_unstable();
     if groups.len() > 1 {
         let mut true_ones = Vec::with_capacity(holders.len());

@@ -7,7 +7,7 @@
 use super::change::{Change, What};
 use super::doubts::Doubts;
 use cluster::{Fence, ShardId};
-use scscf::{Impi, Impu};
+use scscf::Impi;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -206,10 +206,9 @@ impl Ring {
         }
     }
 
-    /// Who was lately saved under which public identities.
-    pub(super) fn identities(&self) -> impl Iterator<Item = (&Impi, &[Impu])> {
-        let kept = self.shards.values().flat_map(BTreeMap::iter);
-        kept.filter_map(|(impi, kept)| Some((impi, kept.certain.as_ref()?.change.impus())))
+    /// The last changes of all shards.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.shards.values().flat_map(BTreeMap::values).filter_map(|kept| kept.certain.as_ref())
     }
 }
 

@@ -42,8 +42,13 @@ pub(super) enum Job {
     },
 }
 
-/// Somebody and a public identity of theirs.
-pub(super) type Entrant = (Impi, Impu);
+/// Somebody and a public identity of theirs, as the owner of their shard in some epoch says.
+#[derive(Clone)]
+pub(super) struct Entrant {
+    pub(super) impi: Impi,
+    pub(super) impu: Impu,
+    pub(super) epoch: u64,
+}
 
 /// What came of a change.
 #[derive(Debug, PartialEq, Eq)]
@@ -191,9 +196,10 @@ impl Writer {
                 vec![change.call(&fence.to_string(), &terms, |impu| self.is_local(impu))]
             }
             Job::Directory { enter, quit, .. } => {
-                let call = |name: &str, (impi, impu): &Entrant| {
+                let call = |name: &str, Entrant { impi, impu, epoch }: &Entrant| {
                     let mut call = cmd("FCALL");
-                    call.arg(schema::function(name)).arg(1).arg(schema::holders(impu)).arg(impi.as_str());
+                    call.arg(schema::function(name)).arg(1).arg(schema::holders(impu));
+                    call.arg(impi.as_str()).arg(*epoch);
                     call
                 };
                 let enter = enter.iter().map(|entrant| call("enter", entrant));

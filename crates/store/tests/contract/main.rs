@@ -8,6 +8,7 @@ mod failover;
 mod failures;
 mod figures;
 mod full;
+mod groups;
 mod kinds;
 mod proxy;
 mod recovery;

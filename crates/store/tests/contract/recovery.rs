@@ -24,6 +24,14 @@ async fn holders(node: &Node, impu: &str) -> Vec<String> {
     holders.iter().map(ToString::to_string).collect()
 }
 
+/// The name of the function library.
+pub(crate) async fn library(server: &Server) -> String {
+    let listed: redis::Value = server.ask(&["FUNCTION", "LIST"]).await;
+    let text = format!("{listed:?}");
+    let at = text.find("rollcall_v").unwrap();
+    text[at..].chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+}
+
 async fn erase(node: &Node, fence: &Fence, name: &str) {
     let impi = Impi::new(name).unwrap();
     assert_eq!(node.store.erase(ShardId::of(name), fence, &impi).wait().await, Ok(()));
@@ -270,109 +278,6 @@ async fn a_restart_keeps_owners_and_lets_former_holders_come_first() {
     node.save(&fence, "a@a", 1).await.unwrap();
 }
 
-/// A store of two groups of which `node` owns every shard.
-struct Two {
-    groups: [Server; 2],
-    store: Redis,
-    fences: Vec<Fence>,
-}
-
-impl Two {
-    async fn start() -> Option<Self> {
-        let groups = [Server::start(&[])?, Server::start(&[]).unwrap()];
-        let urls = groups.iter().map(Server::url).collect();
-        let store = Redis::open(&RedisSettings { urls, durability: Durability::Async }).await.unwrap();
-        let me = store::Member {
-            node: "n1".into(),
-            incarnation: 1,
-            link: "".into(),
-            sip: "".into(),
-            draining: false,
-            users: 0,
-        };
-        let mut fences = [Vec::new(), Vec::new()];
-        for group in 0..2 {
-            store.leases().beat(group, &me, 60_000, None).wait().await.unwrap();
-            let claims: Vec<_> = ShardId::all()
-                .filter(|shard| store.leases().group_of(*shard) == group)
-                .map(store::Claim::new)
-                .collect();
-            let taken = store.leases().take(group, &me, &claims).wait().await.unwrap();
-            fences[usize::from(group)] = taken.into_iter().map(Result::unwrap).collect();
-        }
-        let fences = fences[0].iter().zip(&fences[1]).flat_map(|(one, other)| [one.clone(), other.clone()]);
-        let fences = fences.collect();
-        Some(Self { groups, store, fences })
-    }
-
-    /// Saves a user under one identity.
-    async fn save(&self, name: &str, impu: &str, version: u64) {
-        let shard = ShardId::of(name);
-        let user = contract::user(name, &[impu], 5_000);
-        let write = store::Write { user: &user, version, write_id: version };
-        let fence = &self.fences[usize::from(shard.number())];
-        self.store.save(shard, fence, write).wait().await.unwrap();
-    }
-
-    async fn holders(&self, impu: &str) -> usize {
-        self.store.holders(&Impu::parse(impu).unwrap()).wait().await.unwrap().len()
-    }
-}
-
-/// Users of the first group with an identity whose entry is in the second.
-fn astride() -> impl Iterator<Item = (String, String)> {
-    let names = (0..).map(|number| (format!("user{number}@a"), format!("sip:user{number}@a")));
-    names.filter(|(name, impu)| {
-        let in_first = |text: &str| ShardId::of(text).number().is_multiple_of(2);
-        in_first(name) && !in_first(impu)
-    })
-}
-
-#[tokio::test]
-async fn entries_of_users_of_other_groups_are_restored_as_well() {
-    let Some(two) = Two::start().await else { return };
-    let (name, impu) = astride().next().unwrap();
-    two.save(&name, &impu, 1).await;
-    assert_eq!(two.holders(&impu).await, 1);
-    two.groups[1].ask(&["FLUSHALL"]).await;
-    assert_eq!(two.holders(&impu).await, 0);
-    two.store.leases().restore(1, &[]).wait().await.unwrap();
-    assert_eq!(two.holders(&impu).await, 1);
-}
-
-#[tokio::test]
-async fn others_write_while_many_entries_are_restored() {
-    let Some(two) = Two::start().await else { return };
-    let users: Vec<_> = astride().take(1_500).collect();
-    for (name, impu) in &users {
-        two.save(name, impu, 1).await;
-    }
-    let keys: Vec<String> =
-        users.iter().map(|(_, impu)| format!("{{{}}}:i:{impu}", ShardId::of(impu))).collect();
-    for key in &keys {
-        two.groups[1].ask(&["DEL", key]).await;
-    }
-    let other = (0..).map(|number| format!("other{number}@a"));
-    let other = other.into_iter().find(|name| !ShardId::of(name).number().is_multiple_of(2)).unwrap();
-    let restored = std::cell::Cell::new(false);
-    let restore = async {
-        two.store.leases().restore(1, &[]).wait().await.unwrap();
-        restored.set(true);
-    };
-    let mut meanwhile = 0;
-    let write = async {
-        while !restored.get() {
-            meanwhile += 1;
-            two.save(&other, "sip:other@a", meanwhile).await;
-        }
-    };
-    tokio::join!(restore, write);
-    assert!(meanwhile > 5, "{meanwhile} writes");
-    for (_, impu) in [&users[0], &users[1_499]] {
-        assert_eq!(two.holders(impu).await, 1);
-    }
-}
-
 /// Nobody else can have written meanwhile; if somebody did all the same, what is later stays.
 #[tokio::test]
 async fn an_erasure_that_is_sent_again_leaves_later_versions() {
@@ -383,12 +288,7 @@ async fn an_erasure_that_is_sent_again_leaves_later_versions() {
     let shard = ShardId::of("a@a");
     let keys = ["own", "r:a@a", "due"].map(|name| format!("{{{shard}}}:{name}"));
     let head: String = server.ask_for(&["GETRANGE", &keys[1], "33", "48"]).await;
-    let library: String = {
-        let listed: redis::Value = server.ask(&["FUNCTION", "LIST"]).await;
-        let text = format!("{listed:?}");
-        let at = text.find("rollcall_v").unwrap();
-        text[at..].chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
-    };
+    let library = library(&server).await;
     let (function, token) = (format!("{library}_erase"), fence.to_string());
     let erase = async |bound: &str| {
         let words = ["FCALL", &function, "3", &keys[0], &keys[1], &keys[2], &token, "a@a", bound, &head];
