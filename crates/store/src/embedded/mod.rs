@@ -3,6 +3,7 @@
 //! **Invariant: what was acknowledged is on disk.** A thread of its own writes; reading is done where it is asked for, in the
 //! pages that are in memory. One process has the file at a time.
 
+mod file;
 mod tables;
 mod writer;
 
@@ -11,6 +12,7 @@ use crate::{
     Beat, Claim, Claimed, Error, Fence, Filter, Leases, Listed, Loaded, Member, Page, Pending, ShardId,
     Store, Write,
 };
+use file::File;
 use redb::{Database, DatabaseError, ReadableDatabase};
 use scscf::{Impi, Impu, Timestamp};
 use std::path::Path;
@@ -23,7 +25,7 @@ use writer::{Job, Writer};
 
 /// Users in a file.
 pub struct Embedded {
-    database: Arc<Database>,
+    file: Arc<File>,
     /// `None` once it is being dropped.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -31,8 +33,6 @@ pub struct Embedded {
 
 /// So many jobs wait for their turn; others are refused.
 const WAITING: usize = 8_192;
-/// Pages of the file that are kept in memory, octets.
-const CACHE: usize = 64 << 20;
 /// So many users are looked at for one page; a list that filters much has short pages instead of long calls.
 const EXAMINED: usize = 20_000;
 
@@ -42,32 +42,36 @@ impl Embedded {
     /// # Errors
     /// [`Error::Settings`], which names the file, if it cannot be made or written, is no such file, or another process has it.
     pub fn open(directory: &Path) -> Result<Self, Error> {
-        let file = directory.join("rollcall.redb");
+        let path = directory.join("rollcall.redb");
         let refused =
-            |why: &dyn std::fmt::Display| Error::Settings(format!("{}: {why}", file.display()).into());
+            |why: &dyn std::fmt::Display| Error::Settings(format!("{}: {why}", path.display()).into());
         std::fs::create_dir_all(directory).map_err(|error| refused(&error))?;
-        let database = Database::builder().set_cache_size(CACHE).create(&file).map_err(|error| {
+        let file = File::open(path.clone()).map_err(|error| {
             if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
                 return refused(&"another process has it open, and one node uses it at a time");
             }
             refused(&error)
         })?;
-        prepare(&database).map_err(|error| refused(&error))?;
-        let layout = read_file(&database, "layout").map_err(|error| refused(&error))?;
+        let layout = file.with(|database| {
+            let database = database?;
+            prepare(database)?;
+            read_file(database, "layout")
+        });
+        let layout = layout.map_err(|error| refused(&error))?;
         if layout.as_deref() != Some(LAYOUT) {
             return Err(refused(&"it was written by a release of another layout"));
         }
-        let database = Arc::new(database);
+        let file = Arc::new(file);
         let (jobs, todo) = mpsc::channel(WAITING);
         let writer = Writer {
-            database: Arc::clone(&database),
+            file: Arc::clone(&file),
             jobs: todo,
             registry: Default::default(),
             since: Instant::now(),
         };
         let thread = std::thread::Builder::new().name("store".into()).spawn(|| writer.run());
         let thread = Some(thread.map_err(|error| refused(&error))?);
-        Ok(Self { database, jobs: Some(jobs), thread })
+        Ok(Self { file, jobs: Some(jobs), thread })
     }
 
     fn ask<T: Send + 'static>(
@@ -89,7 +93,7 @@ impl Embedded {
         &self,
         read: impl FnOnce(&redb::ReadTransaction) -> Result<Result<T, Error>, redb::Error>,
     ) -> Result<T, Error> {
-        let read = self.database.begin_read().map_err(Into::into).and_then(|transaction| read(&transaction));
+        let read = self.file.with(|database| read(&database?.begin_read()?));
         read.unwrap_or_else(|error| Err(Error::Unavailable(format!("the file: {error}").into())))
     }
 

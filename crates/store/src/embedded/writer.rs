@@ -2,6 +2,7 @@
 //!
 //! What waits together is one transaction and one fsync. **Invariant: nobody is answered before what was asked earlier is on disk.**
 
+use super::file::File;
 use super::tables::{Change, FILE, Tables};
 use crate::{Beat, Claim, Claimed, Error, Fence, Member, ShardId};
 use cluster::Registry;
@@ -58,7 +59,7 @@ const TOGETHER: usize = 256;
 type Reply = Box<dyn FnOnce(Result<(), &Error>)>;
 
 pub(super) struct Writer {
-    pub(super) database: Arc<Database>,
+    pub(super) file: Arc<File>,
     pub(super) jobs: mpsc::Receiver<Job>,
     /// One process has the file at a time, so leases and owners need not outlive it.
     pub(super) registry: Registry,
@@ -76,7 +77,9 @@ impl Writer {
                 together.push(next);
             }
             let mut replies = Vec::with_capacity(together.len());
-            let outcome = self.carry_out(together, &mut replies);
+            let file = Arc::clone(&self.file);
+            let outcome = file.with(|database| self.carry_out(database, together, &mut replies));
+            file.mend();
             let outcome = outcome.map_err(|error| Error::Unavailable(format!("the file: {error}").into()));
             for reply in replies {
                 reply(outcome.as_ref().copied());
@@ -84,18 +87,25 @@ impl Writer {
         }
     }
 
-    fn carry_out(&mut self, jobs: Vec<Job>, replies: &mut Vec<Reply>) -> Result<(), redb::Error> {
+    fn carry_out(
+        &mut self,
+        database: Result<&Database, redb::Error>,
+        jobs: Vec<Job>,
+        replies: &mut Vec<Reply>,
+    ) -> Result<(), redb::Error> {
         let writes = jobs.iter().any(|job| matches!(job, Job::Change { .. } | Job::Secret { .. }));
         let mut jobs = jobs.into_iter();
         if !writes {
             if jobs.as_slice().iter().any(|job| matches!(job, Job::Ping { .. })) {
-                // A file that failed once cannot be begun with.
-                self.database.begin_write()?.abort()?;
+                // What could not be opened cannot be begun with.
+                let begun = database.and_then(|database| Ok(database.begin_write()?.abort()?));
+                jobs.for_each(|job| self.lease(job, replies));
+                return begun;
             }
             jobs.for_each(|job| self.lease(job, replies));
             return Ok(());
         }
-        let begun = self.database.begin_write();
+        let begun = database.and_then(|database| Ok(database.begin_write()?));
         // Whoever is left over after a failure hears of it too.
         let failed = |jobs: std::vec::IntoIter<Job>, replies: &mut Vec<Reply>| {
             jobs.for_each(|job| replies.push(refusal(job)))
@@ -104,7 +114,7 @@ impl Writer {
             Ok(transaction) => transaction,
             Err(error) => {
                 failed(jobs, replies);
-                return Err(error.into());
+                return Err(error);
             }
         };
         // After a crash the file can be used at once, however large it is.

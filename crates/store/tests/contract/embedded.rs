@@ -134,6 +134,81 @@ async fn what_was_acknowledged_outlives_a_killed_process() {
     }
 }
 
+/// So much a file may grow to in the process below, octets.
+const ROOM: u64 = 6 << 20;
+
+#[tokio::test]
+#[ignore = "the process for which another test makes the disk small"]
+async fn writes_until_the_disk_is_full_and_after() {
+    let Some(directory) = std::env::var_os(WHERE) else { return };
+    let store = Embedded::open(Path::new(&directory)).unwrap();
+    let me = Member {
+        node: "n1".into(),
+        incarnation: 1,
+        link: "".into(),
+        sip: "".into(),
+        draining: false,
+        users: 0,
+    };
+    store.leases().beat(0, &me, 60_000, None).wait().await.unwrap();
+    let claims: Vec<Claim> = ShardId::all().map(Claim::new).collect();
+    let fences = store.leases().take(0, &me, &claims).wait().await.unwrap();
+    let save = async |first: usize| {
+        let names: Vec<String> = (first..first + 200).map(name).collect();
+        let mut asked = Vec::new();
+        for name in &names {
+            let (user, shard) = (contract::user(name, &[&format!("sip:{name}")], 5_000), ShardId::of(name));
+            let fence = fences[usize::from(shard.number())].as_ref().unwrap();
+            asked.push(store.save(shard, fence, Write { user: &user, version: 1, write_id: 1 }));
+        }
+        let mut outcome = Ok(());
+        for asked in asked {
+            outcome = outcome.and(asked.wait().await);
+        }
+        outcome
+    };
+    let mut users = 0;
+    for _ in 0..3 {
+        let refused = loop {
+            match save(users).await {
+                Ok(()) => users += 200,
+                Err(refused) => break refused,
+            }
+            assert!(users < 100_000, "the disk does not fill");
+        };
+        assert!(matches!(refused, Error::Unavailable(_)), "{refused}");
+        for number in 0..users {
+            assert_eq!(version(&store, &name(number)).await, 1, "what is there can be read");
+        }
+    }
+    assert!(users >= 200, "{users} users");
+    let process = std::process::id().to_string();
+    let lifted = Command::new("prlimit").args(["--pid", &process, "--fsize=unlimited:"]).status();
+    assert!(lifted.unwrap().success());
+    assert_eq!(save(users).await, Ok(()), "there is room again");
+    assert_eq!(store.ready().wait().await, Ok(()));
+    for number in [0, users - 1, users, users + 199] {
+        assert_eq!(version(&store, &name(number)).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_was_full_is_used_again() {
+    let directories = Directories::default();
+    let directory = directories.fresh();
+    // Root writes everywhere: a limit of file size stands for a full disk.
+    let limited = format!("trap '' XFSZ; ulimit -S -f {}; exec \"$0\" \"$@\"", ROOM / 512);
+    let run = Command::new("sh")
+        .args(["-c", &limited])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "embedded::writes_until_the_disk_is_full_and_after", "--ignored", "--nocapture"])
+        .env(WHERE, &directory)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+}
+
 #[tokio::test]
 async fn a_file_that_is_none_is_named() {
     let directories = Directories::default();
