@@ -3,79 +3,9 @@
 
 mod scene;
 
-use scene::{DOMAIN, Phone, RES, Scene, eventually, phone, scene_on};
+use scene::cluster::{SOON, cluster, member, register_anywhere};
+use scene::{DOMAIN, Phone, eventually, phone};
 use scscf::cx::{Demand, DeregistrationReason, RegistrationTermination, ResultCode};
-use std::sync::Arc;
-use std::time::Duration;
-use store::Memory;
-
-const SOON: Duration = Duration::from_secs(15);
-
-struct Cluster {
-    nodes: Vec<Scene>,
-}
-
-fn member(store: &Arc<Memory>, id: &str) -> Scene {
-    scene_on(
-        store.clone(),
-        &[
-            ("ROLLCALL__NODE__ID", id),
-            ("ROLLCALL__STORE__KIND", "redis"),
-            ("ROLLCALL__CLUSTER__LISTEN", "127.0.0.1:0"),
-            ("ROLLCALL__REAUTHENTICATION__MIN_PERIOD", "1"),
-        ],
-    )
-}
-
-fn cluster(count: usize) -> (Arc<Memory>, Cluster) {
-    let store = Arc::new(Memory::new());
-    let nodes = (1..=count).map(|number| member(&store, &format!("n{number}"))).collect();
-    let cluster = Cluster { nodes };
-    cluster.settles(count);
-    (store, cluster)
-}
-
-fn view(scene: &Scene) -> serde_json::Value {
-    serde_json::from_str(&scene.get("/v1/cluster").1).unwrap_or_default()
-}
-
-impl Cluster {
-    /// Every node sees `count` nodes with even shares of all shards.
-    fn settles(&self, count: usize) {
-        let most = 1024 / count + 1024 / count / 10;
-        for scene in &self.nodes {
-            let even = eventually(SOON, || {
-                let view = view(scene);
-                let nodes = view["nodes"].as_array()?;
-                let shares: Vec<usize> =
-                    nodes.iter().map(|node| node["shards"].as_u64().unwrap_or(0) as usize).collect();
-                let is_even = shares.len() == count
-                    && shares.iter().sum::<usize>() == 1024
-                    && shares.iter().all(|share| *share <= most);
-                is_even.then_some(())
-            });
-            assert!(even.is_some(), "{}", view(scene)["nodes"]);
-        }
-    }
-
-    /// A node that does not own this user, and the one that does.
-    fn away_and_home(&self, name: &str) -> (&Scene, &Scene) {
-        let user = self.nodes[0].user(name);
-        let owner = user["node"].as_str().unwrap_or_else(|| panic!("{user}")).to_owned();
-        let at = owner.trim_start_matches('n').parse::<usize>().unwrap() - 1;
-        (&self.nodes[(at + 1) % self.nodes.len()], &self.nodes[at])
-    }
-}
-
-/// Registers with each request at another node.
-fn register_anywhere(phone: &mut Phone, cluster: &Cluster, first: usize) {
-    let at = |number: usize| cluster.nodes[(first + number) % cluster.nodes.len()].sip;
-    phone.to = at(0);
-    let nonce = phone.challenge();
-    phone.to = at(1);
-    let answer = phone.answer_with(&nonce, &RES, 600);
-    assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
-}
 
 #[test]
 fn each_request_may_enter_anywhere_and_any_node_shows_any_user() {
@@ -178,76 +108,6 @@ fn requests_whose_branch_tells_nothing_are_no_copies_of_each_other() {
         nonces.insert(answer.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap().to_owned());
     }
     assert_eq!(nonces.len(), 2, "each is challenged for itself");
-}
-
-/// The next message but 100; what is said next goes to whoever sent it.
-fn hear(phone: &mut Phone, what: &str) -> String {
-    let mut buffer = [0; 65536];
-    loop {
-        let (length, from) =
-            phone.socket.recv_from(&mut buffer).unwrap_or_else(|error| panic!("{what}: {error}"));
-        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-        if !text.starts_with("SIP/2.0 100") {
-            phone.to = from;
-            return text;
-        }
-    }
-}
-
-/// A response to a request as it was received.
-fn reply(request: &str, status: &str, lines: &str) -> String {
-    let copied = request.lines().filter(|line| {
-        ["via:", "from:", "call-id:", "cseq:", "record-route:"]
-            .iter()
-            .any(|name| line.to_ascii_lowercase().starts_with(name))
-    });
-    let to = request.lines().find(|line| line.starts_with("To:")).unwrap();
-    let copied: String = copied.map(|line| format!("{line}\r\n")).collect();
-    format!("SIP/2.0 {status}\r\n{copied}{to};tag=callee\r\n{lines}Content-Length: 0\r\n\r\n")
-}
-
-#[test]
-fn a_call_that_rings_while_its_users_change_hands_is_answered() {
-    let (_, cluster) = cluster(2);
-    let [mut alice, mut bob] = ["alice", "bob"].map(|name| {
-        let mut phone = phone(&cluster.nodes[0], name);
-        register_anywhere(&mut phone, &cluster, 0);
-        phone
-    });
-    let port = alice.socket.local_addr().unwrap().port();
-    let invite = format!(
-        "INVITE sip:bob@{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKring;rport\r\n\
-         Max-Forwards: 70\r\nFrom: <sip:alice@{DOMAIN}>;tag=caller\r\nTo: <sip:bob@{DOMAIN}>\r\nCall-ID: ring\r\n\
-         CSeq: 1 INVITE\r\nContact: <sip:alice@127.0.0.1:{port}>\r\nContent-Length: 0\r\n\r\n"
-    );
-    alice.send(&invite);
-    let rung = hear(&mut bob, "the INVITE");
-    assert!(rung.starts_with("INVITE "), "{rung}");
-    let contact = format!("Contact: <sip:bob@127.0.0.1:{}>\r\n", bob.socket.local_addr().unwrap().port());
-    bob.send(&reply(&rung, "180 Ringing", &contact));
-    assert!(hear(&mut alice, "180").starts_with("SIP/2.0 180"));
-    let owner = cluster.nodes[0].user("bob")["node"].as_str().unwrap().to_owned();
-    let at = owner.trim_start_matches('n').parse::<usize>().unwrap() - 1;
-    assert_eq!(cluster.nodes[at].post(&format!("/v1/nodes/{owner}/drain"), "").0, 202);
-    let other = &cluster.nodes[1 - at];
-    let moved = eventually(SOON, || {
-        let view = view(other);
-        let owners = view["shards"].as_array()?;
-        owners.iter().all(|shard| shard["owner"] != *owner).then_some(())
-    });
-    assert!(moved.is_some(), "{}", view(other)["nodes"]);
-    assert!(cluster.nodes[at].metric("rollcall_users_lent_total") >= 1);
-    assert_eq!(other.user("bob")["sessions"].as_array().map(Vec::len), Some(1), "{}", other.user("bob"));
-    bob.send(&reply(&rung, "200 OK", &contact));
-    let answer = hear(&mut alice, "200");
-    assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
-    let home = eventually(SOON, || {
-        let user = other.user("bob");
-        (user["node"] != *owner && user["sessions"][0]["state"] == "confirmed").then_some(())
-    });
-    assert!(home.is_some(), "{}", other.user("bob"));
-    bob.to = other.sip;
-    bob.register_fully();
 }
 
 #[test]

@@ -169,6 +169,7 @@ impl Shell {
             Some(Ok(impi)) => {
                 let reason: Option<Box<str>> = request.get(Name::Reason).map(|reason| reason.into());
                 if !self.cancel_away(of, reason.as_deref()) {
+                    let of = self.copies.leader(of).unwrap_or(of);
                     self.deliver_cancel(&impi, Event::Cancel { of, reason });
                 }
             }

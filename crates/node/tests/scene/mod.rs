@@ -1,6 +1,8 @@
 //! A node between an HSS that does as it is told and a phone that speaks octets.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
+pub mod cluster;
+
 use diameter::cx::{Assigned, HssAnswer, HssRequest, decode_request, encode_answer, encode_demand};
 use diameter::peer::{Config, Output, Peer};
 use diameter::{Identity, Tick};
