@@ -65,7 +65,7 @@ impl Watch {
                 event(
                     &mut text,
                     "end",
-                    &End { why: "the watcher was too slow, or the user's node stops: ask again" },
+                    &End { why: "the watcher was too slow, the user moved, or its node stops: ask again" },
                 );
             }
             Ok(Some(observation)) => {

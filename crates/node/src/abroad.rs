@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
+use store::ShardId;
 use tokio::sync::{mpsc, oneshot};
 
 /// Takes what another node shows, as JSON.
@@ -53,19 +54,18 @@ impl Shell {
         None
     }
 
-    /// Follows a user of another node's.
-    pub(crate) async fn watch_abroad(self: &Rc<Self>, slot: Slot, impi: Impi) -> Answer {
-        let unavailable = || Answer::Unavailable("the node of this user does not answer".into());
-        let Some((number, answer)) = self.ask_peer(slot, Show::Watch(impi)) else { return unavailable() };
+    /// Follows a user of another node's; `None` if that does not answer, or has the user no more.
+    pub(crate) async fn watch_abroad(self: &Rc<Self>, slot: Slot, impi: Impi) -> Option<Answer> {
+        let (number, answer) = self.ask_peer(slot, Show::Watch(impi))?;
         let (sender, observations) = mpsc::channel(BACKLOG);
         self.shows.watched.borrow_mut().insert(number, (slot, sender));
         let answer = tokio::time::timeout(PATIENCE, answer).await;
         self.shows.asked.borrow_mut().remove(&number);
         match answer.ok().and_then(Result::ok).flatten().and_then(raw) {
-            Some(view) => Answer::Watching { view: Shown::There(view), observations },
+            Some(view) => Some(Answer::Watching { view: Shown::There(view), observations }),
             None => {
                 self.shows.watched.borrow_mut().remove(&number);
-                unavailable()
+                None
             }
         }
     }
@@ -76,44 +76,59 @@ impl Shell {
         tokio::task::spawn_local(async move {
             match show {
                 Show::User(impi) => {
-                    let view = shell.view_here(&impi).await.ok().flatten();
-                    let json = view.and_then(|view| serde_json::to_string(&shell.shown(&impi, view)).ok());
-                    shell.say(from, &Word::Shown { number, json: json.map(Into::into) });
+                    let json = shell.user_as_json(impi).await;
+                    shell.say(from, &Word::Shown { number, json });
                 }
-                Show::Watch(impi) => shell.show_on(from, number, impi).await,
+                Show::Watch(impi) => {
+                    let gone = Rc::new(tokio::sync::Notify::new());
+                    shell.shows.shown.borrow_mut().insert((from, number), Rc::clone(&gone));
+                    shell.show_on(from, number, &impi, &gone).await;
+                    shell.shows.shown.borrow_mut().remove(&(from, number));
+                }
             }
         });
     }
 
-    async fn show_on(self: &Rc<Self>, from: Slot, number: u64, impi: Impi) {
-        let is_full = self.shows.shown.borrow().len() >= WATCHES;
-        let watching = (!is_full).then(|| self.recorder.watch(&impi)).flatten();
-        let (Some(mut observations), Ok(view)) = (watching, self.view_here(&impi).await) else {
+    /// A user of ours, be it here or at a node that has it on loan to us.
+    async fn user_as_json(self: &Rc<Self>, impi: Impi) -> Option<Box<str>> {
+        if let Some(lender) = self.loans.lender(&impi) {
+            return self.ask_to_show(lender, Show::User(impi)).await.flatten();
+        }
+        let view = self.view_here(&impi).await.ok().flatten()?;
+        serde_json::to_string(&self.shown(&impi, view)).ok().map(Into::into)
+    }
+
+    async fn show_on(self: &Rc<Self>, from: Slot, number: u64, impi: &Impi, gone: &tokio::sync::Notify) {
+        let is_full = self.shows.shown.borrow().len() > WATCHES;
+        let watching = match self.loans.lender(impi) {
+            _ if is_full => None,
+            Some(lender) => self.watch_abroad(lender, impi.clone()).await,
+            None => self.watch_here(impi).await,
+        };
+        let Some(Answer::Watching { view, mut observations }) = watching else {
             self.say(from, &Word::Shown { number, json: None });
             return;
         };
-        let view = view.unwrap_or_else(|| scscf::User::new(impi.clone()).view());
-        let shown = self.shown(&impi, view);
-        let json = serde_json::to_string(&shown).ok().map(Into::into);
-        let gone = Rc::new(tokio::sync::Notify::new());
-        self.shows.shown.borrow_mut().insert((from, number), Rc::clone(&gone));
+        let json = serde_json::to_string(&view).ok().map(Into::into);
         self.say(from, &Word::Shown { number, json });
+        let shard = ShardId::of(impi.as_str()).number();
         loop {
             let seen = tokio::select! {
                 seen = observations.recv() => seen,
                 () = gone.notified() => None,
             };
             let json = match seen {
-                Some(Seen::Here(observation)) => Some(observation.to_json(shown.shard, &shown.node).into()),
+                Some(Seen::Here(observation)) => {
+                    Some(observation.to_json(shard, &self.config.node.id).into())
+                }
                 Some(Seen::There(json)) => Some(json),
                 None => None,
             };
             let is_over = json.is_none();
             if !self.say(from, &Word::Observed { number, json }) || is_over {
-                break;
+                return;
             }
         }
-        self.shows.shown.borrow_mut().remove(&(from, number));
     }
 
     /// Another node shows what was asked for.

@@ -75,6 +75,11 @@ impl Recorder {
         })
     }
 
+    /// Users whom others step from now on: whoever watches them here asks again.
+    pub(crate) fn end_watches(&self, is_gone: impl Fn(&Impi) -> bool) {
+        self.watchers.borrow_mut().retain(|impi, _| !is_gone(impi));
+    }
+
     pub(crate) fn is_watched(&self, impi: &Impi) -> bool {
         let watchers = self.watchers.borrow();
         !watchers.is_empty() && watchers.contains_key(impi)

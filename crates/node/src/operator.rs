@@ -59,6 +59,8 @@ pub(crate) struct Window {
 
 /// How long a question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often is looked for a user who is between two nodes.
+const LOOK: Duration = Duration::from_millis(100);
 /// Users on a page unless the operator wants fewer.
 const PAGE: usize = 1000;
 
@@ -102,23 +104,48 @@ impl Shell {
                 self.wish(&impi, Wish::Reauthenticate { period, reason }).await
             }
             Ask::Deregister { impi, reason } => self.wish(&impi, Wish::Deregister { reason }).await,
-            Ask::Watch(impi) => {
-                if let Some(slot) = self.abroad(&impi) {
-                    return self.watch_abroad(slot, impi).await;
-                }
-                let Some(observations) = self.recorder.watch(&impi) else {
-                    return Answer::Unavailable("too many watch this user".into());
-                };
-                let view = match self.view_here(&impi).await {
-                    Ok(view) => view.unwrap_or_else(|| User::new(impi.clone()).view()),
-                    Err(error) => return Answer::Unavailable(error.to_string()),
-                };
-                Answer::Watching { view: Shown::Here(Box::new(self.shown(&impi, view))), observations }
-            }
+            Ask::Watch(impi) => self.watch(&impi).await,
             Ask::Cluster => Answer::Cluster(self.cluster()),
             Ask::Drain(node) => self.drain_node(&node),
             Ask::Ready => Answer::Ready(self.missing().await),
         }
+    }
+
+    /// Follows a user, wherever it is; waits a while for one who is between two nodes.
+    async fn watch(self: &Rc<Self>, impi: &Impi) -> Answer {
+        let until = self.clock.tick() + self.config.cluster.hold;
+        loop {
+            let watching = match self.abroad(impi) {
+                Some(slot) => self.watch_abroad(slot, impi.clone()).await,
+                None => self.watch_here(impi).await,
+            };
+            match watching {
+                Some(answer) => return answer,
+                None if self.clock.tick() < until => tokio::time::sleep(LOOK).await,
+                None => return Answer::Unavailable("the node of this user does not answer".into()),
+            }
+        }
+    }
+
+    /// Follows a user of this node; `None` if it is another's.
+    pub(crate) async fn watch_here(self: &Rc<Self>, impi: &Impi) -> Option<Answer> {
+        let is_here = match self.place(ShardId::of(impi.as_str())) {
+            Place::Mine | Place::Suspended | Place::Leaving => self.loans.lender(impi).is_none(),
+            Place::At(_) | Place::Nowhere => self.loans.owner(impi).is_some(),
+        };
+        if !is_here {
+            return None;
+        }
+        let Some(observations) = self.recorder.watch(impi) else {
+            return Some(Answer::Unavailable("too many watch this user".into()));
+        };
+        Some(match self.view_here(impi).await {
+            Ok(view) => {
+                let view = view.unwrap_or_else(|| User::new(impi.clone()).view());
+                Answer::Watching { view: Shown::Here(Box::new(self.shown(impi, view))), observations }
+            }
+            Err(error) => Answer::Unavailable(error.to_string()),
+        })
     }
 
     async fn user(self: &Rc<Self>, impi: Impi) -> Answer {
