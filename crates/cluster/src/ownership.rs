@@ -54,6 +54,9 @@ pub enum Input {
     Changed,
     /// The store refused a save of ours: the shard may have another owner.
     Fenced { shard: ShardId, fence: Fence },
+    /// Whether users of the shard are still at the node that had it before: until they are home it stays, or comes, but does not
+    /// move on.
+    Pinned { shard: ShardId, is_pinned: bool },
     /// This node shall give all its shards away.
     Drain,
 }
@@ -179,6 +182,11 @@ impl Ownership {
             Input::Fenced { shard, fence } => {
                 if let Some((group, place)) = self.places.get(usize::from(shard.number())) {
                     self.groups[usize::from(*group)].doubt(*place, &fence);
+                }
+            }
+            Input::Pinned { shard, is_pinned } => {
+                if let Some((group, place)) = self.places.get(usize::from(shard.number())) {
+                    self.groups[usize::from(*group)].pin(*place, is_pinned, &node, out);
                 }
             }
             Input::Drain => {

@@ -3,7 +3,7 @@
 
 mod scene;
 
-use scene::cluster::{SOON, cluster, member, register_anywhere};
+use scene::cluster::{SOON, cluster, hear, member, register_anywhere, reply, view};
 use scene::{DOMAIN, Phone, eventually, phone};
 use scscf::cx::{Demand, DeregistrationReason, RegistrationTermination, ResultCode};
 

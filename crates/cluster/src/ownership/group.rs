@@ -192,6 +192,13 @@ impl Group {
         }
     }
 
+    pub(super) fn pin(&mut self, place: u16, is_pinned: bool, node: &Node<'_>, out: &mut Vec<Output>) {
+        self.slots[usize::from(place)].is_pinned = is_pinned;
+        if !is_pinned {
+            self.plan(node, out);
+        }
+    }
+
     pub(super) fn released(&mut self, done: bool, node: &Node<'_>, out: &mut Vec<Output>) {
         let released = std::mem::take(&mut self.releasing);
         if !done {

@@ -127,6 +127,7 @@ impl Group {
             let to = &self.candidates[self.placed[place]];
             if let Hold::Mine(fence) = &slot.hold
                 && *to != node.me.node
+                && !slot.is_pinned
             {
                 let fence = fence.clone();
                 room -= 1;

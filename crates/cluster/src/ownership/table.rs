@@ -20,6 +20,8 @@ pub(super) struct Slot {
     pub(super) free_since: Option<u64>,
     /// Not to be claimed again before the next beat.
     pub(super) is_refused: bool,
+    /// Not to be handed over.
+    pub(super) is_pinned: bool,
 }
 
 /// What this node is to a shard.

@@ -320,6 +320,8 @@ impl Shell {
         };
         self.deliveries.forget_invite(&given.parcel);
         if elsewhere {
+            // If it had the user on loan to us, it has not any more.
+            self.returned(slot, &given.impi);
             // Our table is older than its: it is asked for anew before the next try.
             self.own(cluster::Input::Changed);
             self.hold(&given.impi, given.parcel, given.patience);

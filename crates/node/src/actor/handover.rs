@@ -75,10 +75,11 @@ impl Shell {
         match stage {
             _ if self.shards.is_deserted(shard) => self.give_up(shard),
             Stage::Asked if all(Stay::Busy) => {
-                let heir = self.member_slot(&to);
                 let users = self.shards.names(shard);
-                if heir.is_some_and(|heir| self.say(heir, &Word::Lend { shard, users })) {
-                    self.shards.set_stage(shard, Stage::Offered);
+                if let Some(heir) = self.member_slot(&to)
+                    && self.say(heir, &Word::Lend { shard, users })
+                {
+                    self.shards.set_stage(shard, Stage::Offered(heir));
                 }
             }
             Stage::Lending(heir) if all(Stay::Lent) => {
@@ -88,21 +89,35 @@ impl Shell {
                 }
                 self.give_up(shard);
             }
-            Stage::Asked | Stage::Offered | Stage::Lending(_) => {}
+            Stage::Asked | Stage::Offered(_) | Stage::Lending(_) => {}
         }
     }
 
     fn give_up(self: &Rc<Self>, shard: ShardId) {
-        if let Some(Leaving { fence, .. }) = self.shards.set_leaving(shard, None) {
+        if let Some(Leaving { fence, stage, .. }) = self.shards.set_leaving(shard, None) {
+            self.settle_loans(shard, stage);
+            self.end_watches(shard);
             self.telemetry.users.dec_by(self.shards.end(shard));
             self.own(Input::Quiet { shard, fence });
         }
     }
 
+    /// Tells the heir who was lent to it in the end: who was offered may have ended since.
+    fn settle_loans(&self, shard: ShardId, stage: Stage) {
+        let (Stage::Offered(heir) | Stage::Lending(heir)) = stage else { return };
+        let names = self.shards.names(shard).into_iter();
+        let users = names.filter(|impi| self.loans.owner(impi) == Some(heir)).collect();
+        self.say(heir, &Word::Lend { shard, users });
+    }
+
+    fn end_watches(&self, shard: ShardId) {
+        let is_gone = |impi: &Impi| ShardId::of(impi.as_str()) == shard && self.loans.owner(impi).is_none();
+        self.recorder.end_watches(is_gone);
+    }
+
     /// The heir of a shard has its busy users on loan.
     pub(super) fn heir_agrees(self: &Rc<Self>, from: Slot, shard: ShardId) {
-        let offered = self.shards.stage(shard).filter(|(_, stage)| *stage == Stage::Offered);
-        if offered.is_some_and(|(to, _)| self.member_slot(&to) == Some(from)) {
+        if self.shards.stage(shard).is_some_and(|(_, stage)| stage == Stage::Offered(from)) {
             self.shards.set_stage(shard, Stage::Lending(from));
             for addr in self.shards.actors(shard) {
                 let _ = addr.try_send(Lend(from));
@@ -127,7 +142,7 @@ impl Shell {
                     _ if is_late => addr.try_send(Depart).is_ok(),
                     Some((_, Stage::Lending(heir))) => addr.try_send(Lend(heir)).is_ok(),
                     Some((_, Stage::Asked)) => addr.try_send(Leave).is_ok(),
-                    Some((_, Stage::Offered)) | None => true,
+                    Some((_, Stage::Offered(_))) | None => true,
                 };
             }
             self.look_whether_quiet(shard);
@@ -137,10 +152,16 @@ impl Shell {
     /// The shard is another node's: whoever was here ends without a word.
     #[allow(clippy::disallowed_methods, reason = "one to each actor, which is not here for anybody else")]
     pub(super) fn end_shard(self: &Rc<Self>, shard: ShardId) {
-        self.shards.set_leaving(shard, None);
+        if let Some(Leaving { stage, .. }) = self.shards.set_leaving(shard, None) {
+            self.settle_loans(shard, stage);
+        }
+        self.end_watches(shard);
         for addr in self.shards.evict(shard, |impi| self.loans.owner(impi).is_some()) {
             addr.do_send(Depart);
         }
         self.telemetry.users.dec_by(self.shards.end(shard));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,10 +2,12 @@
 //! by the owner, what arrives for them is given to the lender, and when they have nothing left to do they come home.
 
 use super::link::Slot;
+use super::membership::Place;
 use super::parcel::Parcel;
 use crate::shell::Shell;
 use crate::word::{Keep, Word};
 use ahash::AHashMap;
+use cluster::Input;
 use scscf::{Impi, User};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,8 +23,8 @@ type Keeping = oneshot::Sender<Result<(), Error>>;
 pub(crate) struct Loans {
     /// Users here of shards of other nodes.
     lent: RefCell<AHashMap<Impi, Slot>>,
-    /// Users at other nodes of shards of ours.
-    borrowed: RefCell<AHashMap<Impi, Slot>>,
+    /// Users at other nodes of shards that are ours, or will be in a moment.
+    borrowed: RefCell<AHashMap<ShardId, AHashMap<Impi, Slot>>>,
     /// What owners are asked to save.
     keeping: RefCell<AHashMap<u64, (Slot, Keeping)>>,
     next: Cell<u64>,
@@ -43,7 +45,10 @@ impl Loans {
     /// Where a user of ours still is.
     pub(crate) fn lender(&self, impi: &Impi) -> Option<Slot> {
         let borrowed = self.borrowed.borrow();
-        if borrowed.is_empty() { None } else { borrowed.get(impi).copied() }
+        if borrowed.is_empty() {
+            return None;
+        }
+        borrowed.get(&ShardId::of(impi.as_str()))?.get(impi).copied()
     }
 
     /// Users who are still to come home.
@@ -53,6 +58,43 @@ impl Loans {
 
     pub(super) fn lend(&self, impi: Impi, to: Slot) {
         self.lent.borrow_mut().insert(impi, to);
+    }
+
+    /// Whether users of a shard are elsewhere.
+    fn is_lent_out(&self, shard: ShardId) -> bool {
+        self.borrowed.borrow().contains_key(&shard)
+    }
+
+    /// A node keeps these users of a shard for a while, and no others; tells whom else it had.
+    fn borrow(&self, from: Slot, shard: ShardId, users: Vec<Impi>) -> Vec<Impi> {
+        let mut borrowed = self.borrowed.borrow_mut();
+        let all = borrowed.entry(shard).or_default();
+        let before: Vec<Impi> = all.extract_if(|_, at| *at == from).map(|(impi, _)| impi).collect();
+        all.extend(users.into_iter().map(|impi| (impi, from)));
+        let home = before.into_iter().filter(|impi| !all.contains_key(impi)).collect();
+        if all.is_empty() {
+            borrowed.remove(&shard);
+        }
+        home
+    }
+
+    /// A user of ours is not elsewhere any more.
+    fn bring_home(&self, impi: &Impi) {
+        let shard = ShardId::of(impi.as_str());
+        let mut borrowed = self.borrowed.borrow_mut();
+        if let Some(all) = borrowed.get_mut(&shard) {
+            all.remove(impi);
+            if all.is_empty() {
+                borrowed.remove(&shard);
+            }
+        }
+    }
+
+    /// The users of ours who are at this node.
+    fn borrowed_from(&self, slot: Slot) -> Vec<Impi> {
+        let borrowed = self.borrowed.borrow();
+        let all = borrowed.values().flatten();
+        all.filter(|(_, at)| **at == slot).map(|(impi, _)| impi.clone()).collect()
     }
 }
 
@@ -102,8 +144,11 @@ impl Shell {
     async fn keep_now(self: &Rc<Self>, from: Slot, impi: &Impi, keep: Option<Keep>) -> Result<(), Error> {
         let shard = ShardId::of(impi.as_str());
         let until = self.clock.tick() + self.config.cluster.hold / 2;
-        // It may know before us that the shard is ours.
-        while self.place(shard) == super::membership::Place::Nowhere && self.clock.tick() < until {
+        // It may know before us that the shard is ours, and not its own any more.
+        while matches!(self.place(shard), Place::Nowhere | Place::At(_))
+            && self.loans.lender(impi) == Some(from)
+            && self.clock.tick() < until
+        {
             tokio::time::sleep(LOOK).await;
         }
         if self.loans.lender(impi) != Some(from) {
@@ -138,25 +183,38 @@ impl Shell {
         }
     }
 
-    /// A node that hands a shard over to us keeps these users for a while.
+    /// A node that hands a shard over to us keeps these users for a while. Whom it named before and does not now is where the
+    /// record is.
     pub(super) fn borrow(self: &Rc<Self>, from: Slot, shard: ShardId, users: Vec<Impi>) {
-        self.loans.borrowed.borrow_mut().extend(users.into_iter().map(|impi| (impi, from)));
+        let home = self.loans.borrow(from, shard, users);
+        self.pin(shard);
         self.say(from, &Word::Borrowed { shard });
+        if !home.is_empty() {
+            home.iter().for_each(|impi| self.look_after(impi));
+            self.bring_held();
+        }
     }
 
     /// A user of ours comes home: it is where its record is, and is looked after.
     pub(super) fn returned(self: &Rc<Self>, from: Slot, impi: &Impi) {
         if self.loans.lender(impi) == Some(from) {
-            self.loans.borrowed.borrow_mut().remove(impi);
+            self.loans.bring_home(impi);
+            self.pin(ShardId::of(impi.as_str()));
             self.look_after(impi);
             self.bring_held();
         }
+    }
+
+    /// A shard whose users are elsewhere stays here, for only we know where they are.
+    fn pin(self: &Rc<Self>, shard: ShardId) {
+        self.own(Input::Pinned { shard, is_pinned: self.loans.is_lent_out(shard) });
     }
 
     /// A user who is lent has nothing left to do here, or is lost.
     pub(crate) fn return_user(&self, impi: &Impi) {
         let owner = self.loans.lent.borrow_mut().remove(impi);
         if let Some(owner) = owner {
+            self.recorder.end_watches(|gone| gone == impi);
             self.say(owner, &Word::Returned { impi: impi.clone() });
         }
     }
@@ -180,18 +238,18 @@ impl Shell {
 
     /// A node does not hear us any more: whom it had on loan from us, or we from it, is where the records are.
     pub(super) fn loans_lost(self: &Rc<Self>, slot: Slot) {
-        let of_slot = |map: &AHashMap<Impi, Slot>| -> Vec<Impi> {
-            map.iter().filter(|(_, at)| **at == slot).map(|(impi, _)| impi.clone()).collect()
-        };
-        let home = of_slot(&self.loans.borrowed.borrow());
-        for impi in home {
-            self.loans.borrowed.borrow_mut().remove(&impi);
+        for impi in self.loans.borrowed_from(slot) {
+            self.loans.bring_home(&impi);
+            self.pin(ShardId::of(impi.as_str()));
             self.look_after(&impi);
         }
         self.loans.keeping.borrow_mut().retain(|_, (owner, _)| *owner != slot);
-        let orphans = of_slot(&self.loans.lent.borrow());
+        let orphans: Vec<Impi> = {
+            let mut lent = self.loans.lent.borrow_mut();
+            lent.extract_if(|_, at| *at == slot).map(|(impi, _)| impi).collect()
+        };
         for impi in orphans {
-            self.loans.lent.borrow_mut().remove(&impi);
+            self.recorder.end_watches(|gone| *gone == impi);
             self.send_away(&impi);
         }
     }

@@ -55,7 +55,7 @@ pub(super) enum Stage {
     /// To end, or to say that they are busy.
     Asked,
     /// The heir has been asked to have the busy ones on loan.
-    Offered,
+    Offered(Slot),
     /// The busy ones have been told whom they are lent to.
     Lending(Slot),
 }

@@ -217,7 +217,9 @@ impl Shell {
             shell.shards.rearm(&impi, armed, None);
             shell.retry_deadline(&impi);
             shell.cancel_all(&impi);
+            shell.return_user(&impi);
             duties.default_on_all().into_iter().for_each(|owed| shell.default_on(owed));
+            shell.look_whether_quiet(ShardId::of(impi.as_str()));
         });
     }
 
@@ -272,7 +274,8 @@ impl Shell {
             let Some(impi) = self.shards.pop_due(now) else { return Woken::All };
             let place = self.place(ShardId::of(impi.as_str()));
             if self.loans.lender(&impi).is_some() {
-                // It comes home with its deadline.
+                // It comes home with its deadline; if that was lost on the way, its turn comes here.
+                self.retry_deadline(&impi);
             } else if self.shards.here(&impi).is_some() && place != Place::Suspended {
                 self.deliver_answer(&impi, Event::Deadline);
             } else if self.is_broken(&impi) || self.is_full() || place == Place::Suspended {

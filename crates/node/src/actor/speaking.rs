@@ -85,7 +85,9 @@ impl Shell {
             }
             Word::Cancel { number, impi, reason } => {
                 let of = ServerTx(foreign(from, number));
-                if self.shards.is_here(&impi) {
+                // It may be at a node that has the user on loan to us.
+                if !self.cancel_away(of, reason.as_deref()) && self.shards.is_here(&impi) {
+                    let of = self.copies.leader(of).unwrap_or(of);
                     self.deliver_cancel(&impi, Event::Cancel { of, reason });
                 }
             }
@@ -97,7 +99,9 @@ impl Shell {
             Word::Response { number, octets } => self.took_foreign_response(from, number, octets),
             Word::Again { number, client, octets } => self.took_foreign_again(from, number, client, octets),
             Word::NotAgain { client, octets } => {
-                if let Some(response) = self.read_response(octets) {
+                if let Some((slot, client)) = abroad(client) {
+                    self.say(slot, &Word::NotAgain { client, octets });
+                } else if let Some(response) = self.read_response(octets) {
                     self.took_another_acceptance(ClientId(client), response);
                 }
             }
@@ -201,6 +205,10 @@ impl Shell {
             self.telemetry.strays.inc();
             return;
         };
+        if let Some((slot, number)) = abroad(tx.0) {
+            self.say(slot, &Word::Again { number, client: foreign(from, client), octets });
+            return;
+        }
         let again = self.transact(|table, now, out| table.again(ServerId(tx.0), &response, now, out));
         if again.is_err() {
             self.say(from, &Word::NotAgain { client, octets });

@@ -295,6 +295,24 @@ fn a_node_that_drains_gives_everything_away_and_says_so() {
 }
 
 #[test]
+fn a_shard_that_is_pinned_moves_on_only_when_it_is_not_any_more() {
+    let mut town = Town::of(&["a", "b"]);
+    let pinned =
+        ShardId::all().find(|shard| matches!(town.whose(0, shard.number()), Whose::Mine(_))).unwrap();
+    town.tell(0, Input::Pinned { shard: pinned, is_pinned: true });
+    town.tell(0, Input::Drain);
+    town.pass(1_500);
+    assert_eq!((town.owned(0), town.owned(1)), (1, ALL - 1));
+    assert!(matches!(town.whose(0, pinned.number()), Whose::Mine(_)));
+    assert!(!town.nodes[0].machine.is_drained());
+    town.tell(0, Input::Pinned { shard: pinned, is_pinned: false });
+    town.tell(1, Input::Changed);
+    town.pass(50);
+    assert_eq!((town.owned(0), town.owned(1)), (0, ALL));
+    assert!(town.nodes[0].machine.is_drained());
+}
+
+#[test]
 fn a_node_that_drains_alone_goes_on_until_another_comes() {
     let mut town = Town::of(&["a"]);
     town.tell(0, Input::Drain);
