@@ -145,6 +145,25 @@ impl Process {
         let _ = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
     }
 
+    /// Stops it where it stands (SIGSTOP), and waits until it does: the signal reaches one thread, which has to run to stop the
+    /// others.
+    ///
+    /// # Panics
+    /// If it still moves after 10 s.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+        let stands = eventually(Duration::from_secs(10), || self.stands_still().then_some(()));
+        assert!(stands.is_some(), "process {} does not stop", self.child.id());
+    }
+
+    fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten();
+        threads.flatten().all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        })
+    }
+
     /// Processor time used so far, in seconds, and resident memory, in octets.
     pub fn usage(&self) -> (f64, u64) {
         let pid = self.child.id();

@@ -75,7 +75,9 @@ impl Redis {
 
     /// Stops its process where it stands (SIGSTOP): it is connected, and silent.
     pub fn freeze(&self) {
-        self.signal("STOP");
+        if let Some(process) = &self.process {
+            process.freeze();
+        }
     }
 
     /// Lets it go on (SIGCONT).

@@ -103,7 +103,9 @@ impl Node {
     }
 
     pub(super) fn freeze(&mut self) {
-        self.signal("STOP");
+        if let Some(process) = &self.process {
+            process.freeze();
+        }
         self.frozen = true;
     }
 
