@@ -12,6 +12,8 @@ const STARTED: Duration = Duration::from_secs(40);
 const TAKEN_OVER: Duration = Duration::from_secs(10);
 /// Users of the load, besides alice and bob.
 const USERS: &str = "60";
+/// Users who stay subscribed to their registration state.
+const SUBSCRIBERS: u64 = 2000;
 
 fn impi(name: &str) -> String {
     format!("{name}@{DOMAIN}")
@@ -48,14 +50,43 @@ fn are_even(nodes: &[Container]) {
 
 /// IMPI and node of everybody who is registered, as `node` sees it.
 fn registered(node: &Container) -> Result<BTreeMap<String, String>, String> {
-    let users = node.view(&["users", "--state", "registered", "--limit", "1000"])?;
     let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
-    Ok(users["users"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|user| (text(&user["impi"]), text(&user["node"])))
-        .collect())
+    Ok(listed(node)?.iter().map(|user| (text(&user["impi"]), text(&user["node"]))).collect())
+}
+
+/// Everybody who is registered, as `node` lists them.
+fn listed(node: &Container) -> Result<Vec<Value>, String> {
+    let users = node.view(&["users", "--state", "registered", "--limit", "5000"])?;
+    Ok(users["users"].as_array().cloned().unwrap_or_default())
+}
+
+/// Two thousand register and subscribe by nodes at random, and then register again by others, of which each is notified. They
+/// are seen at any node, each where its shard is.
+fn many_subscribe(field: &Container, nodes: &[Container]) {
+    let proxies: Vec<String> = nodes.iter().map(|node| format!("{}:5060", node.address())).collect();
+    let (proxy, users) = (proxies.join(","), SUBSCRIBERS.to_string());
+    let load = ["load", "register", "--subscribe", "--proxy", &proxy, "--entry", "random", "--json"];
+    let many = ["--first", "1001", "--users", &users, "--rate", "400", "--duration", "10", "--sockets", "8"];
+    let figures = field.inside(&[&load[..], &many].concat()).good();
+    let figures: Value = serde_json::from_str(&figures).unwrap_or_else(|error| panic!("{error}: {figures}"));
+    let (kept, twice) = (&figures["subscriptions"], 2 * SUBSCRIBERS);
+    assert_eq!((&figures["succeeded"], &figures["failed"]), (&twice.into(), &0.into()), "{figures:#}");
+    assert_eq!((&kept["active"], &kept["failed"]), (&SUBSCRIBERS.into(), &0.into()), "{figures:#}");
+    assert_eq!((&kept["notifies"], &kept["answered"]), (&twice.into(), &twice.into()), "{figures:#}");
+    let shares = shards(&nodes[0]).unwrap();
+    for node in nodes {
+        let mut homes: BTreeMap<String, u64> = BTreeMap::new();
+        let users = listed(node).unwrap();
+        let subscribed = users.iter().filter(|user| user["subscriptions"] == 1 && user["bindings"] == 1);
+        for user in subscribed {
+            *homes.entry(user["node"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        assert_eq!(homes.values().sum::<u64>(), SUBSCRIBERS, "{homes:?}");
+        for (node, share) in &shares {
+            let expected = SUBSCRIBERS * share / 1024;
+            assert!(homes[node].abs_diff(expected) <= expected / 6, "{homes:?} of {shares:?}");
+        }
+    }
 }
 
 /// Registers all users of the load by that node. None may fail.
@@ -90,6 +121,7 @@ fn nodes_in_containers_serve_as_one_and_their_users_outlive_a_kill_and_a_departu
     let (alice, bob) = (impi("alice"), impi("bob"));
     let field = lab.run("field", &["ue", "answer", "--impi", &bob]);
     assert!(field.says("registered for", STARTED), "{}", field.log());
+    many_subscribe(&field, &nodes);
     let enter =
         |name: &str, proxy: &str| field.inside(&["ue", "register", "--impi", &impi(name), "--proxy", proxy]);
     for number in 901..=906 {
@@ -100,7 +132,7 @@ fn nodes_in_containers_serve_as_one_and_their_users_outlive_a_kill_and_a_departu
     // Alice enters by a node that does not own her.
     enter("alice", &format!("{}:5060", nodes[0].address())).good();
     let users = registered(&nodes[1]).unwrap();
-    assert_eq!(users.len(), 2 + 6 + 60, "{users:#?}");
+    assert_eq!(users.len() as u64, SUBSCRIBERS + 2 + 6 + 60, "{users:#?}");
     let owner = nodes.iter().find(|node| node.id == users[&alice]).unwrap();
     let left: Vec<Container> = nodes.iter().filter(|node| node.id != owner.id).cloned().collect();
     let [entry, other] = &left[..] else { panic!("{left:?}") };
@@ -110,7 +142,7 @@ fn nodes_in_containers_serve_as_one_and_their_users_outlive_a_kill_and_a_departu
 
     let orphans: Vec<&String> =
         users.iter().filter(|(_, node)| **node == owner.id).map(|(impi, _)| impi).collect();
-    assert!(orphans.len() > 5, "{users:#?}");
+    assert!(orphans.len() > 500, "{}", orphans.len());
     let begun = Instant::now();
     owner.kill();
     let again = eventually(TAKEN_OVER, || (other.inside(&["user", &alice]).code == 0).then_some(()));
@@ -122,7 +154,7 @@ fn nodes_in_containers_serve_as_one_and_their_users_outlive_a_kill_and_a_departu
         let served = |impi: &&String| now.get(*impi).is_some_and(|node| *node != owner.id);
         (now.len() == users.len() && orphans.iter().all(served)).then_some(())
     });
-    assert!(all.is_some(), "{orphans:#?} {:#?}", registered(other));
+    assert!(all.is_some(), "{:?} of {}", registered(other).map(|now| now.len()), users.len());
     all_register(&field, entry, 2);
     // Her subscription stands, and she is reached by it.
     other.inside(&["reauthenticate", &alice, "--period", "20", "--wait"]).good();

@@ -6,6 +6,7 @@ mod cluster_entry;
 mod cluster_failover;
 mod cluster_many;
 mod cluster_redis;
+mod cluster_refusals;
 mod cluster_rolling;
 mod cluster_seed;
 mod commands;

@@ -1,7 +1,9 @@
 //! What tests of the cluster begin with: a Redis, nodes around it, people who enter the network anywhere, and calls.
 
 use e2e::phone::{Dialog, Sent, Text};
-use e2e::{Answer, Cluster, DOMAIN, Leg, Phone, Redis, Settings, eventually, have};
+use e2e::{Answer, Cluster, DOMAIN, Leg, Phone, Redis, Settings, eventually, have, http, shard_of};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// What takes no time takes less than this.
@@ -58,6 +60,46 @@ impl Town {
     /// A registered user of a node.
     pub(crate) fn resident_of(&self, node: &str, number: usize) -> Resident {
         self.moves_in(&self.somebody_at(node, number))
+    }
+
+    /// All registered users as a node lists them.
+    pub(crate) fn registered(&self, node: &str) -> Vec<Value> {
+        let (mut users, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let url = format!("{}/v1/users?state=registered&limit=1000{cursor}", self.cluster.node(node).api);
+            let Ok((200, page)) = http::get(&url) else { return users };
+            users.extend(page["users"].as_array().cloned().unwrap_or_default());
+            match page["next"].as_str() {
+                Some(next) if users.len() < 100_000 => cursor = format!("&cursor={next}"),
+                _ => return users,
+            }
+        }
+    }
+
+    /// All shards belong to the living nodes, evenly within 10 %, and users are where their shards are; how many each node has.
+    pub(crate) fn is_spread(&self) -> BTreeMap<String, usize> {
+        let living = self.cluster.living();
+        let owners = self.cluster.node(&living[0]).owners();
+        let share = owners.len() / living.len();
+        for node in &living {
+            let count = owners.iter().filter(|owner| *owner == node).count();
+            assert!(count.abs_diff(share) <= share / 10, "{node}: {count} of {}", self.cluster.state());
+        }
+        let mut astray = String::new();
+        // Whoever is busy is on loan for a moment.
+        let homes = eventually(SOON, || {
+            let mut homes: BTreeMap<String, usize> = living.iter().map(|node| (node.clone(), 0)).collect();
+            for user in self.registered(&living[living.len() - 1]) {
+                let (impi, node) = (user["impi"].as_str()?, user["node"].as_str()?);
+                if owners[usize::from(shard_of(impi))] != node {
+                    astray = user.to_string();
+                    return None;
+                }
+                *homes.get_mut(node)? += 1;
+            }
+            Some(homes)
+        });
+        homes.unwrap_or_else(|| panic!("not where its shard is: {astray}"))
     }
 
     /// Waits until what the cluster says of a user is what is wanted.

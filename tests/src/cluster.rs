@@ -130,6 +130,11 @@ impl Cluster {
         self.nodes.values().map(|node| node.sip).collect()
     }
 
+    /// Where the first so many nodes take SIP, whether they are there yet or not.
+    pub fn entries_of_first(&self, count: u8) -> Vec<SocketAddr> {
+        (1..=count).map(|number| SocketAddr::new(address_of(number), self.port)).collect()
+    }
+
     /// The entries of all nodes but one.
     pub fn entries_but(&self, id: &str) -> Vec<SocketAddr> {
         self.nodes.values().filter(|node| node.id != id).map(|node| node.sip).collect()

@@ -106,6 +106,7 @@ impl Compose {
             ("ROLLCALL_HTTP_PORTS", "127.0.0.1:"),
             ("ROLLCALL_HSS_PORT", "127.0.0.1:"),
             ("ROLLCALL_TOKEN", "token-of-the-test"),
+            ("ROLLCALL_SUBSCRIBERS", "3000"),
         ]);
         bounded(&mut command)
     }

@@ -121,6 +121,47 @@ impl Redis {
         self.ask(&["INFO", section]).unwrap_or_default()
     }
 
+    /// Its snapshots fail from now on, and as long as they do it takes no change.
+    ///
+    /// # Panics
+    /// If that cannot be had within 10 s.
+    pub fn break_disk(&self) {
+        let blocked = std::fs::create_dir_all(self.snapshot());
+        blocked.unwrap_or_else(|error| panic!("{}: {error}", self.snapshot().display()));
+        self.tell(&["CONFIG", "SET", "save", "3600 1"]);
+        self.snapshots("err");
+    }
+
+    /// They succeed again.
+    ///
+    /// # Panics
+    /// As [`Self::break_disk`].
+    pub fn mend_disk(&self) {
+        let _ = std::fs::remove_dir(self.snapshot());
+        self.snapshots("ok");
+    }
+
+    fn snapshot(&self) -> PathBuf {
+        self.folder.join("dump.rdb")
+    }
+
+    fn snapshots(&self, result: &str) {
+        let wanted = format!("rdb_last_bgsave_status:{result}");
+        let came = eventually(STARTS_WITHIN, || {
+            let _ = self.ask(&["BGSAVE"]);
+            self.info("persistence").contains(&wanted).then_some(())
+        });
+        assert!(came.is_some(), "{}", self.info("persistence"));
+    }
+
+    /// Sends a command that must succeed.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn tell(&self, words: &[&str]) {
+        self.ask(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    }
+
     /// Forgets everything, as an operator's slip would.
     ///
     /// # Panics

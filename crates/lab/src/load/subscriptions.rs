@@ -11,6 +11,7 @@ use super::{
     text::{Start, Text},
     timers::{GIVE_UP, T2, Wait, Whose},
 };
+use crate::wire::text::parameter;
 use std::{collections::BTreeMap, io::Write, time::Duration};
 use tokio::time::Instant;
 
@@ -45,6 +46,8 @@ struct Subscription {
     rests: bool,
     /// CSeq of the last NOTIFY, and when that came.
     heard: Option<(u32, Instant)>,
+    /// Its tag.
+    notifier: String,
 }
 
 /// All subscriptions of a run: those that are ended at once, or those that stay.
@@ -136,6 +139,7 @@ impl Subscriptions {
             failed: false,
             rests: false,
             heard: None,
+            notifier: String::new(),
         });
         let Some(place) = kept else {
             return self.tally.failed("too many subscriptions are under way already");
@@ -176,6 +180,8 @@ impl Subscriptions {
                 }
             }
             200..300 => {}
+            // It was put off after it had ended the subscription.
+            481 if subscription.leaves && subscription.notified => {}
             _ => {
                 subscription.fail(&mut self.tally, &format!("SUBSCRIBE: {line}"));
                 return self.forget(mark.place);
@@ -198,12 +204,20 @@ impl Subscriptions {
             ground.seen.late += 1;
             return arrival.answer(ground, "481 Call/Transaction Does Not Exist");
         };
+        // A SUBSCRIBE that was put off and made anew may have made two dialogs, of which one is wanted.
+        let wanted = subscription.dialog.as_ref().and_then(|dialog| parameter(&dialog.to, "tag"));
+        let tag = parameter(text.from, "tag").unwrap_or("");
+        if wanted.is_some_and(|wanted| wanted != tag) {
+            ground.seen.late += 1;
+            return arrival.answer(ground, "481 Call/Transaction Does Not Exist");
+        }
         arrival.answer(ground, "200 OK");
         // RFC 3261 §12.2.2: requests in a dialog are numbered.
-        if subscription.heard.is_some_and(|(last, _)| text.cseq <= last) {
+        if subscription.notifier == tag && subscription.heard.is_some_and(|(last, _)| text.cseq <= last) {
             ground.seen.repeated += 1;
             return;
         }
+        subscription.notifier.replace_range(.., tag);
         let before = subscription.heard.replace((text.cseq, ground.now));
         self.notifies += 1;
         self.answered += 1;

@@ -89,6 +89,11 @@ impl Wait {
         true
     }
 
+    /// Whether it was sent more than once, as far as no provisional response came.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.interval > T1
+    }
+
     /// A provisional response to a request other than INVITE has come (RFC 3261 §17.1.2.2).
     pub(super) fn proceeding(&mut self) {
         self.interval = T2;
@@ -128,6 +133,8 @@ mod tests {
             copies(T2, false),
             [500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]
         );
+        let mut once = Wait::sent(Instant::now());
+        assert!(!once.is_repeated() && once.again(once.since + T1, T2) && once.is_repeated());
         assert_eq!(copies(T2, true), [500, 4500, 8500, 12_500, 16_500, 20_500, 24_500, 28_500]);
     }
 

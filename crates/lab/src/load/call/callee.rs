@@ -274,6 +274,8 @@ impl Call {
         match status {
             ..200 => return self.called.wait.proceeding(),
             200..300 => scene.tally.record(BYE_TO_200, scene.ground.now - self.called.wait.since),
+            // As with the caller's.
+            481 if (attempt > 0 || self.called.wait.is_repeated()) && self.calling.is_over() => {}
             _ => self.fail(scene, &format!("BYE: {line}")),
         }
         self.called.over();

@@ -293,6 +293,8 @@ impl Call {
         match status {
             ..200 => return self.calling.wait.proceeding(),
             200..300 => scene.tally.record(BYE_TO_200, scene.ground.now - self.calling.wait.since),
+            // RFC 3261 §15.1.1: it is one of several, the other side has heard of it, and the call is over.
+            481 if (attempt > 0 || self.calling.wait.is_repeated()) && self.called.is_over() => {}
             _ => self.fail(scene, &format!("BYE: {line}")),
         }
         self.calling.over();
