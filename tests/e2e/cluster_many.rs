@@ -41,9 +41,9 @@ fn two_thousand_register_and_subscribe_anywhere_and_are_notified_again() {
         counts(&report, &["registered_before", "started", "succeeded", "failed", "unanswered"]);
     assert_eq!(registrations, [everybody, everybody, everybody, Some(0), Some(0)], "{report:#}");
     assert_eq!(counts(kept, &["asked", "active", "failed"]), [everybody, everybody, Some(0)], "{report:#}");
-    // One when it subscribed, one when it registered again.
-    let all = Some(2 * u64::from(USERS));
-    assert_eq!(counts(kept, &["notifies", "answered"]), [all, all], "{report:#}");
+    // One when it subscribed, one when it registered again; two if that was put off and made anew.
+    assert!(kept["notifies"].as_u64() >= Some(2 * u64::from(USERS)), "{report:#}");
+    assert_eq!(kept["answered"], kept["notifies"], "{report:#}");
     assert_eq!(report["unexpected"], json!({}), "{report:#}");
 
     let homes = town.is_spread();
