@@ -117,7 +117,8 @@ async fn a_call_and_the_end_of_a_registration() {
                 | End::Refused { status: 403 | 480 | 481 | 487 | 504 }
                 | End::Cancelled { .. }
         );
-        assert!(plausible, "round {round}: {end:?}\n{:#?}", made.record());
+        let seen = || [&lab.user("alice").1, &lab.user("bob").1].map(|view| format!("{view:#}"));
+        assert!(plausible, "round {round}: {end:?}\n{:#?}\n{}", made.record(), seen().join("\n"));
         if let Some(mut came) = bob.was_called().await {
             let end = ended(&mut came).await;
             assert!(
