@@ -30,8 +30,8 @@ enum Keep {
 struct Before {
     user: User,
     version: u64,
-    /// What the step is to answer; of other steps nobody knows what to do without them.
-    asked: Option<Asked>,
+    /// What the step is to answer.
+    asked: Asked,
 }
 
 /// An answer that a step owes.
@@ -64,10 +64,11 @@ fn asked(event: &Event) -> Option<Asked> {
 impl UserActor {
     pub(super) fn happen(&mut self, event: Event, ctx: &mut Context<Self>) {
         let asked = asked(&event);
-        // While the store fails, a user whom a step brings ahead of its record goes back to where it was.
-        let is_ailing = self.shell.membership.ailing_since().is_some();
-        let before =
-            is_ailing.then(|| Box::new(Before { user: self.user.clone(), version: self.version, asked }));
+        // While the store fails, a user whom a step brings ahead of its record goes back to where it was. Of steps that answer
+        // nobody nobody knows what to do without them.
+        let before = asked
+            .filter(|_| self.shell.membership.ailing_since().is_some())
+            .map(|asked| Box::new(Before { user: self.user.clone(), version: self.version, asked }));
         let until = self.patience(asked);
         let noting = self.shell.note_before(&self.user, &event);
         let outcome = self.user.step(event, self.shell.clock.moment(), &self.shell.policy);
@@ -163,7 +164,7 @@ impl UserActor {
             return;
         }
         match step.before.filter(|_| is_away) {
-            Some(before) => self.go_back(*before, ctx),
+            Some(before) => self.go_back(*before),
             // The user in memory is ahead of its record: it is dropped, not repaired.
             None => {
                 self.lose(matches!(error, Error::Fenced | Error::Outdated), ctx);
@@ -175,13 +176,7 @@ impl UserActor {
     }
 
     /// What the store did not take has not happened: whoever asked for it hears so, and the user is who it was.
-    fn go_back(&mut self, before: Before, ctx: &mut Context<Self>) {
-        let Before { user, version, asked } = before;
-        let Some(asked) = asked else {
-            self.lose(false, ctx);
-            self.shell.retry_deadline(self.user.impi());
-            return;
-        };
+    fn go_back(&mut self, Before { user, version, asked }: Before) {
         self.user = user;
         self.version = version;
         self.duties.take(asked).into_iter().for_each(|owed| self.shell.decline(owed));
